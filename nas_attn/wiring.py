@@ -64,15 +64,6 @@ COSTS = (
         _at("nas_attn.attachment.counting:activation_bytes"),
         description="the size of all tensors that a forward pass makes, in float32",
     ),
-    Cost(
-        "training_memory",
-        "memory kept for training",
-        "bytes",
-        _at("nas_attn.attachment.kept_for_training:training_bytes"),
-        limit="max_training_memory",
-        excess="{value} bytes kept for training are more than {limit}",
-        description="what one image's forward pass keeps for the backward pass, parameters aside",
-    ),
 )
 
 METRICS = (

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,13 @@ from torch.utils.flop_counter import flop_registry
 
 from nas_attn.attachment.hosting import detach, floating, refuse_wrapped
 from nas_attn.attachment.operations import VIEWS
-from nas_attn.attachment.twins import NoCopyError, has_hooks, twin_of, without_hooks
+from nas_attn.attachment.twins import NoCopyError, twin_of
 from nas_attn.backbones.torchvision_detectors import undecided
 from nas_attn.errors import BackboneError, first_line, shorten
 
 R = TypeVar("R")
+Run = Callable[[nn.Module, Tensor], R]
+"""Gets a copy of a network and an image `(1, C, H, W)`."""
 Value = int
 """Number of a tensor's value in the order of appearance."""
 
@@ -102,7 +104,7 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
 def run_copy(
     model: nn.Module,
     input_shape: tuple[int, int, int],
-    run: Callable[[nn.Module, Tensor], R],
+    run: Run[R],
     *,
     bare: bool = False,
 ) -> R:
@@ -123,7 +125,6 @@ def run_copy(
         BackboneError: the model cannot process such an image.
     """
     refuse_wrapped(model)
-    order = _Order(input_shape, run, bare)
     name = type(model).__name__
     if any(is_lazy(parameter) for parameter in model.parameters()):
         raise BackboneError(
@@ -131,36 +132,17 @@ def run_copy(
         )
     # of a model that needs numbers; the real run shows its own errors
     with suppress(Exception):
-        return _on_shapes(model, order, hooks=True)
+        return _on_shapes(model, input_shape, run, bare)
     try:
-        return _on_numbers(model, order, hooks=True)
+        return _on_numbers(model, input_shape, run, bare)
     except NoCopyError:
         raise
     except Exception as error:
-        # a user's may take only images of their own
-        if has_hooks(model):
-            with suppress(Exception):
-                return _on_shapes(model, order, hooks=False)
-            with suppress(Exception):
-                return _on_numbers(model, order, hooks=False)
+        # whatever a user's own model may raise
         shape = "x".join(map(str, input_shape))
+        reason = f"{type(error).__name__}: {shorten(first_line(error))}"
         way = _way_out(model, error, input_shape)
-        raise BackboneError(
-            f"{name} cannot process a {shape} image ({_first_line(error)}): {way}"
-        ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Order(Generic[R]):
-    """What is done with a copy."""
-
-    input_shape: tuple[int, int, int]
-    run: Callable[[nn.Module, Tensor], R]
-    bare: bool
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {shorten(first_line(error))}"
+        raise BackboneError(f"{name} cannot process a {shape} image ({reason}): {way}") from error
 
 
 def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, int]) -> str:
@@ -182,7 +164,7 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
     )
 
 
-def _on_shapes(model: nn.Module, order: _Order[R], *, hooks: bool) -> R:
+def _on_shapes(model: nn.Module, input_shape: tuple[int, int, int], run: Run[R], bare: bool) -> R:
     """Runs without numbers. Fused attention is recorded as its parts, with the matrix between
     them.
     """
@@ -194,17 +176,17 @@ def _on_shapes(model: nn.Module, order: _Order[R], *, hooks: bool) -> R:
         torch.device("meta"),
     ):
         warnings.simplefilter("ignore")
-        x = torch.empty(1, *order.input_shape, dtype=floating(twin).dtype)
-        return order.run(_prepared(twin, order.bare, hooks), x)
+        x = torch.empty(1, *input_shape, dtype=floating(twin).dtype)
+        return run(_prepared(twin, bare), x)
 
 
-def _on_numbers(model: nn.Module, order: _Order[R], *, hooks: bool) -> R:
+def _on_numbers(model: nn.Module, input_shape: tuple[int, int, int], run: Run[R], bare: bool) -> R:
     """Runs on a real image."""
     with twin_of(model) as twin, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        x = image_for(twin, order.input_shape)
+        x = image_for(twin, input_shape)
         with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-            return order.run(_prepared(twin, order.bare, hooks), x)
+            return run(_prepared(twin, bare), x)
 
 
 def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
@@ -215,14 +197,11 @@ def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
     return image.to(floating(model))
 
 
-def _prepared(twin: nn.Module, bare: bool, hooks: bool) -> nn.Module:
-    """The copy in evaluation mode, a detector without NMS; with the network's own hooks, by which
-    its parts may give each other maps, or without.
-    """
+def _prepared(twin: nn.Module, bare: bool) -> nn.Module:
+    """The copy in evaluation mode, a detector without NMS."""
     if bare:
         detach(twin)
-    undecided(twin)
-    return (twin if hooks else without_hooks(twin)).eval()
+    return undecided(twin).eval()
 
 
 def _run(model: nn.Module, x: Tensor) -> Recording:

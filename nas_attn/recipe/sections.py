@@ -427,10 +427,6 @@ class Limits(Section):
     """The same in milliseconds of the machine or device that measures."""
     max_parameters: int | None = Field(default=None, ge=1)
     max_macs: int | None = Field(default=None, ge=1)
-    max_training_memory: int | None = Field(default=None, ge=1)
-    """Bytes that one image's forward pass keeps for the backward pass. A step needs them for each
-    image of its batch; half of them in mixed precision, about.
-    """
 
     @property
     def bounds_latency(self) -> bool:

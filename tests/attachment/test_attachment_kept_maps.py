@@ -129,17 +129,6 @@ def test_a_decoder_takes_its_skips_from_hooks(kept: Any, trained: bool) -> None:
     assert all(one.takes_part for one in found)
 
 
-def test_a_users_hook_that_takes_only_images_of_its_own() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Residual(8), Residual(8))
-
-    def only_batches(module: nn.Module, args: tuple[Tensor], result: Tensor) -> None:
-        if len(result) != 4:
-            raise ValueError("four images, please")
-
-    network.register_forward_hook(only_batches)
-    assert [site.name for site in find_sites(network, SHAPE)] == ["stage1"]
-
-
 class Keeping(nn.Module):
     """Keeps its maps, as Monodepth2's encoder does."""
 
