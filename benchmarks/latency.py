@@ -40,7 +40,7 @@ from torch.utils import benchmark
 from nas_attn import attachment, backbones
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint
-from nas_attn.latency.ratios import LatencyOrder, dropped, estimate, latency_model, open_keys
+from nas_attn.latency.ratios import dropped, estimate, latency_model, open_keys, session_spread
 from nas_attn.latency.session import measure as run_sessions
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import BackboneSection, LatencySection
@@ -393,7 +393,7 @@ def mean_variation(condition: Condition) -> float:
 
 
 def spread(condition: Condition) -> float:
-    return LatencyOrder([s for sessions in condition.sessions for s in sessions]).spread
+    return session_spread([s for sessions in condition.sessions for s in sessions])
 
 
 def lost(condition: Condition) -> str:

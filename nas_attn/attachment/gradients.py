@@ -29,24 +29,30 @@ def without_gradient(
         inference, or if it cannot be run.
     """
     with suppress(BackboneError):
-        return run_copy(model, input_shape, partial(_unreached, paths=paths), bare=bare)
+        return run_copy(model, input_shape, partial(unreached, paths=paths), bare=bare)
     return frozenset()
 
 
-def _unreached(twin: nn.Module, x: Tensor, *, paths: Iterable[str]) -> frozenset[str]:
+def unreached(twin: nn.Module, x: Tensor, paths: Iterable[str]) -> frozenset[str]:
+    """Those of `paths` whose results no gradient reaches in a training step of a copy, on two
+    images. A detector that takes its targets in training raises.
+    """
     probes: dict[str, Tensor] = {}
     with ExitStack() as hooks, torch.enable_grad():
         for path in paths:
             probe = torch.zeros((), device=x.device, dtype=x.dtype, requires_grad=True)
             hook = partial(_add, probes, path, probe)
             hooks.enter_context(twin.get_submodule(path).register_forward_hook(hook))
-        outputs = step(twin, x)
-        if _leaves(outputs).issuperset(map(id, probes.values())):
+        made = floating_tensors(twin.train()(torch.cat((x, x.flip(3)))))
+        sums = [output.sum().float() for output in made if output.requires_grad]
+        # the outputs of a network for inference have no gradient at all
+        if not (sums and probes):
             return frozenset()
-        # a checkpoint hides what is in it
-        step_back(outputs)
-    reached = {path for path, probe in probes.items() if probe.grad is not None}
-    return frozenset(probes.keys() - reached) if reached or _trains(twin) else frozenset()
+        total = torch.stack(sums).sum()
+        gradients = torch.autograd.grad(total, list(probes.values()), allow_unused=True)
+    return frozenset(
+        path for path, gradient in zip(probes, gradients, strict=True) if gradient is None
+    )
 
 
 def _add(
@@ -57,41 +63,3 @@ def _add(
         return y
     probes[path] = probe
     return y + probe
-
-
-def _leaves(outputs: list[Tensor]) -> set[int]:
-    """`id` of each tensor to which the graph behind the outputs leads. A walk takes a millisecond,
-    and saves the step backward.
-    """
-    leaves = set[int]()
-    seen = set[Any]()
-    waiting = [output.grad_fn for output in outputs]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        leaves.add(id(getattr(node, "variable", None)))
-        waiting += [before for before, _ in node.next_functions]
-    return leaves
-
-
-def step(twin: nn.Module, x: Tensor) -> list[Tensor]:
-    """Runs two images forward in training mode, and gives those outputs that have a gradient.
-
-    A detector that takes its targets in training raises: its outputs in evaluation say nothing of
-    the gradients of its losses.
-    """
-    made = twin.train()(torch.cat((x, x.flip(3))))
-    return [output for output in floating_tensors(made) if output.requires_grad]
-
-
-def step_back(outputs: list[Tensor]) -> None:
-    """Runs the sum of the outputs backward."""
-    if outputs:
-        torch.stack([output.sum().float() for output in outputs]).sum().backward()  # type: ignore[no-untyped-call]
-
-
-def _trains(twin: nn.Module) -> bool:
-    """Whether the step gave any parameter a gradient."""
-    return any(parameter.grad is not None for parameter in twin.parameters())

@@ -36,18 +36,17 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
     something else.
     """
     plain = copied(model).eval()
-    if not _converts_itself(plain):
+    if not any(map(_method, plain.modules())):
         return plain
     x = image_for(plain, input_shape)
     try:
         converted = _converted(copied(plain))
         with torch.no_grad():
-            outputs = (floating_tensors(plain(x)), floating_tensors(converted(x)))
-        same = len(outputs[0]) > 0 and all(
-            torch.allclose(
-                after, before, rtol=0, atol=ROUNDING_OF_MERGED * float(before.abs().amax())
-            )
-            for before, after in zip(*outputs, strict=True)
+            before = floating_tensors(plain(x))
+            after = floating_tensors(converted(x))
+        same = len(before) > 0 and all(
+            torch.allclose(now, was, rtol=0, atol=ROUNDING_OF_MERGED * float(was.abs().amax()))
+            for was, now in zip(before, after, strict=True)
         )
     except Exception:
         # a method of a user's own may want something else, and raise anything
@@ -56,8 +55,8 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
 
 
 def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> frozenset[str]:
-    """Paths of modules that the network's own methods delete, replace, or give other weights."""
-    if not _converts_itself(model):
+    """Paths of modules that the network's own methods delete, or replace by others."""
+    if not any(map(_method, model.modules())):
         return frozenset()
     with twin_of(model) as bare:
         detach(bare)
@@ -65,26 +64,8 @@ def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> froze
         return frozenset(
             path
             for path, module in bare.named_modules()
-            if path not in after or not _is_as_before(module, after[path])
+            if type(module) is not type(after.get(path))
         )
-
-
-def _is_as_before(module: nn.Module, after: nn.Module) -> bool:
-    """Whether a module has kept its class and its own weights."""
-    own, others = (
-        [*one.parameters(recurse=False), *one.buffers(recurse=False)] for one in (module, after)
-    )
-    return (
-        type(module) is type(after)
-        and len(own) == len(others)
-        and all(map(torch.equal, own, others))
-    )
-
-
-def _converts_itself(module: nn.Module) -> bool:
-    """Whether it or a module in it, except attention, has such a method."""
-    inside = (child for name, child in module.named_children() if name != CHILD)
-    return _method(module) is not None or any(map(_converts_itself, inside))
 
 
 def _method(module: nn.Module) -> Callable[[], Any] | None:
@@ -100,25 +81,18 @@ def _method(module: nn.Module) -> Callable[[], Any] | None:
     return None
 
 
-def _converted(model: nn.Module) -> nn.Module:
-    """The network after its own method; without one, after those of its parts."""
-    method = _method(model)
-    if method is None:
-        _convert_parts(model)
-        return model
-    result = method()
-    return result if isinstance(result, nn.Module) else model
-
-
-def _convert_parts(module: nn.Module) -> None:
-    """Outer parts first, as timm's `reparameterize_model` goes."""
+def _converted(module: nn.Module) -> nn.Module:
+    """A module after its own method; without one, after those of its parts, outer ones first, as
+    timm's `reparameterize_model` goes.
+    """
+    method = _method(module)
+    if method is not None:
+        result = method()
+        return result if isinstance(result, nn.Module) else module
     for name, child in list(module.named_children()):
-        method = None if name == CHILD else _method(child)
-        result = method() if method else None
-        if isinstance(result, nn.Module) and result is not child:
-            setattr(module, name, result)
-        elif name != CHILD:
-            _convert_parts(child)
+        if name != CHILD and (new := _converted(child)) is not child:
+            setattr(module, name, new)
+    return module
 
 
 def fold_batchnorm(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:

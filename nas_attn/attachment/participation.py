@@ -1,10 +1,10 @@
 """Whether attached attention takes part: checks of a network on copies of it."""
 
+import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.attachment.containers import CHILD
-from nas_attn.attachment.gradients import step, step_back, without_gradient
+from nas_attn.attachment.gradients import unreached
 from nas_attn.attachment.hosting import (
+    PLACED,
     attach,
     attached_modules,
     detach,
@@ -23,7 +24,6 @@ from nas_attn.attachment.hosting import (
     own_parameters,
     refuse_wrapped,
 )
-from nas_attn.attachment.missing import lost_modules
 from nas_attn.attachment.recording import floating_tensors, image_for
 from nas_attn.attachment.twins import twin_of
 from nas_attn.backbones.torchvision_detectors import undecided
@@ -86,11 +86,11 @@ def check(
     """
     model = unwrapped(model)
     name = type(model).__name__
-    if traced := _traced_attention(model):
+    is_program = isinstance(model, torch.fx.GraphModule | torch.jit.ScriptModule)
+    if is_program and not attached_modules(model):
         raise BackboneError(
-            f"{name} is a traced or exported copy, in which attention ('{traced}') consists of"
-            " plain operations: check the network before this step, and compare the outputs of"
-            " both"
+            f"{name} is a traced or exported copy, in which attention consists of plain operations:"
+            " check the network before this step, and compare the outputs of both"
         )
     if is_sharded(model):
         raise BackboneError(
@@ -100,21 +100,7 @@ def check(
         with torch.inference_mode(False), twin_of(model) as twin:
             undecided(twin.eval())
             x = image_for(twin, input_shape)
-            before, repeated = _counted_outputs(twin, x)
-            if repeated:
-                raise BackboneError(f"{name} {_repeats(repeated)}: attach elsewhere")
-            scales = _scales(twin, x)
-            there = [
-                Participation(
-                    path,
-                    type(module).__name__,
-                    *_asked(twin, x, module, before),
-                    scale=scales.get(path, 1.0),
-                )
-                for path, module in attached_modules(twin).items()
-            ]
-            learning = _learning(twin, x)
-            there = [replace(one, learns=one.path in learning) for one in there]
+            there = _participating(twin, x)
     except BackboneError:
         raise
     except Exception as error:
@@ -124,26 +110,74 @@ def check(
         raise BackboneError(
             f"{name} cannot be checked on a {shape} image ({reason}): give the shape it expects"
         ) from error
-    missing = lost_modules(model, None if expected is None else unwrapped(expected))
+    missing = _lost(model, model) | _lost(model, unwrapped(expected or model))
     lost = [Participation(path, kind, False, False, lost=True) for path, kind in missing.items()]
     return (*there, *lost)
 
 
-def _learning(twin: nn.Module, x: Tensor) -> set[str]:
-    """Paths of attention whose parameters a gradient reaches in a training step; of attention
-    without parameters, those that have none to reach. All of them, if the network takes no step.
-    """
+def _participating(twin: nn.Module, x: Tensor) -> list[Participation]:
+    """What each attached module of a copy takes part in. BackboneError: one runs too often."""
+    before, repeated = _counted_outputs(twin, x)
+    if repeated is not None:
+        raise BackboneError(f"{type(twin).__name__} {_REPEATS.format(repeated)}: attach elsewhere")
+    scales = _scales(twin, x)
     attention = attached_modules(twin)
+    asked = {path: _asked(twin, x, module, before) for path, module in attention.items()}
+    untaught: frozenset[str] = frozenset()
+    hosts = {path: path.rpartition(CHILD)[0].rstrip(".") for path in attention}
     # whatever a user's own model may raise in training
-    with torch.enable_grad(), suppress(Exception):
-        step_back(step(twin, x.clone()))
-        return {
-            path
-            for path, module in attention.items()
-            if not any(True for _ in module.parameters())
-            or any(parameter.grad is not None for parameter in module.parameters())
-        }
-    return set(attention)
+    with suppress(Exception):
+        untaught = unreached(twin, x.clone(), hosts.values())
+    there = []
+    for path, module in attention.items():
+        parameters = list(module.parameters())
+        trained = not parameters or any(parameter.requires_grad for parameter in parameters)
+        there.append(
+            Participation(
+                path,
+                type(module).__name__,
+                *asked[path],
+                learns=trained and hosts[path] not in untaught,
+                scale=scales.get(path, 1.0),
+            )
+        )
+    return there
+
+
+def _lost(model: nn.Module, expected: nn.Module) -> dict[str, str]:
+    """Path -> type of each module that `attach` put into `expected`, or a network in it, and that
+    `model` lacks.
+
+    A module is there if it is the same object; else each path stands for one: the same, then one
+    in which the other's parts stand in their order (`model.layer1…`, `layer1._orig_mod…`), then one
+    with other numbers (a layer was put before it).
+    """
+    free = {id(module): path for path, module in attached_modules(model).items()}
+    own = attached_modules(expected)
+    lost: dict[str, str] = {}
+    for prefix, module in expected.named_modules():
+        for name, kind in module.__dict__.get(PLACED, {}).items():
+            path = f"{prefix}.{name}".lstrip(".")
+            if free.pop(id(own.get(path)), None) is None:
+                lost[path] = kind
+    for fits in (str.__eq__, _is_inside, _is_alike):
+        for path in list(lost):
+            found = next((key for key, other in free.items() if fits(path, other)), None)
+            if found is not None:
+                del free[found], lost[path]
+    return lost
+
+
+def _is_alike(path: str, other: str) -> bool:
+    """Whether two paths differ in numbers alone."""
+    return re.sub(r"\b\d+\b", "*", path) == re.sub(r"\b\d+\b", "*", other)
+
+
+def _is_inside(path: str, other: str) -> bool:
+    """Whether the parts of one path are parts of the other, in this order."""
+    short, long = sorted((path.split("."), other.split(".")), key=len)
+    rest = iter(long)
+    return all(part in rest for part in short)
 
 
 def _scales(twin: nn.Module, x: Tensor) -> dict[str, float]:
@@ -194,9 +228,6 @@ def attach_compared(
     Whatever it begins as, attention has to run as often as its place: a block that runs all its
     children would run it once more, which the identity does not show.
 
-    Attention takes the dtype of the maps that it gets: of a norm in float32 in a network of lower
-    precision, that is not the dtype of its host.
-
     A model is not compared if it gives different outputs for one image and one seed, or none that
     could be compared; a warning says so.
 
@@ -205,20 +236,10 @@ def attach_compared(
             not run. The model is then as before.
     """
     refuse_wrapped(model)
-    dtypes: dict[str, torch.dtype] = {}
     why = "its weights are on the device meta, which has no numbers"
-    if not floating(model).is_meta:
-        with torch.inference_mode(False), ExitStack() as stack:
-            try:
-                twin = stack.enter_context(twin_of(model))
-                undecided(twin.eval())
-                x = image_for(twin, input_shape)
-                before = [output.clone() for output in _outputs(twin, x)]
-            except Exception as error:
-                # whatever a user's own model may raise
-                why = first_line(error)
-            else:
-                dtypes, why = _tried(twin, x, before, resolved)
+    with torch.inference_mode(False):
+        if not floating(model).is_meta:
+            why = _tried(model, resolved, input_shape)
     if why and _is_compared(resolved):
         warnings.warn(
             f"{type(model).__name__} is not compared before and after attaching: {why}",
@@ -226,11 +247,7 @@ def attach_compared(
             stacklevel=3,
         )
     with torch.inference_mode(False):
-        attach(model, resolved)
-        for path, dtype in dtypes.items():
-            model.get_submodule(path).to(dtype)
-    _warn_of_untaught(model, resolved, input_shape)
-    return model
+        return attach(model, resolved)
 
 
 def _is_compared(resolved: ResolvedPlacement) -> bool:
@@ -238,108 +255,49 @@ def _is_compared(resolved: ResolvedPlacement) -> bool:
     return resolved.init == "identity" and not any(p.replaces for p, _ in resolved.modules)
 
 
-def _tried(
-    twin: nn.Module, x: Tensor, before: list[Tensor], resolved: ResolvedPlacement
-) -> tuple[dict[str, torch.dtype], str]:
-    """Attaches to a copy and runs it once.
-
-    Args:
-        twin: the copy, bare.
-        x: an image.
-        before: the copy's outputs.
-        resolved: the placement.
-
-    Returns:
-        Path of each host's attention -> dtype of the map that it gets, of a network with several
-        dtypes; why the outputs cannot be compared, or nothing.
-
-    Raises:
-        BackboneError: the outputs differ, attention is repeated, or the copy does not run.
+def _tried(model: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]) -> str:
+    """Runs a copy before and after attaching to it; says why the outputs cannot be compared, or
+    nothing. BackboneError: the outputs differ, attention is repeated, or the copy does not run.
     """
-    name = type(twin).__name__
-    dtypes = _attach_as_maps(twin, resolved)
-    wrong, repeated = _changed(twin, x, before)
-    if repeated:
+    name = type(model).__name__
+    with ExitStack() as stack:
+        try:
+            twin = stack.enter_context(twin_of(model))
+            undecided(twin.eval())
+            x = image_for(twin, input_shape)
+            before = [output.clone() for output in _outputs(twin, x)]
+        except Exception as error:
+            # whatever a user's own model may raise
+            return first_line(error)
+        # what is to be said of the model is said when the model itself gets attention
+        with torch.random.fork_rng(devices=()), warnings.catch_warnings(action="ignore"):
+            attach(twin, resolved)
+        wrong = "computes something else"
+        try:
+            after, repeated = _counted_outputs(twin, x)
+        except Exception as error:
+            # whatever a user's own model may raise
+            after, repeated = [], None
+            wrong = f"does not run ({type(error).__name__}: {first_line(error)})"
+        if repeated is not None:
+            raise BackboneError(
+                f"{name} {_REPEATS.format(repeated)}: the model is as before; attach elsewhere"
+            )
+        if not _is_compared(resolved) or not _differ(before, after):
+            return ""
+        if _differ(before, _outputs(detach(twin), x)):
+            return "two runs of one image differ"
         raise BackboneError(
-            f"{name} {_repeats(repeated)}: the model is as before; attach elsewhere"
-        )
-    if wrong is None or not _is_compared(resolved):
-        return dtypes, ""
-    detach(twin)
-    if _differ(before, _outputs(twin, x)):
-        return dtypes, "two runs of one image differ"
-    raise BackboneError(
-        f"{name} {wrong} with attention at '{_culprit(twin, x, before, resolved)}', which begins as"
-        " the identity: the model is as before; its code may compare the type of this module or run"
-        " all its children, so let it use isinstance, or attach elsewhere"
-    )
-
-
-def _attach_as_maps(twin: nn.Module, resolved: ResolvedPlacement) -> dict[str, torch.dtype]:
-    """`attach`, on a copy: the weights are drawn without an effect on the model's. In a network
-    with several dtypes, each host's attention takes that of its map once it runs; returns these,
-    to be filled.
-    """
-    dtypes: dict[str, torch.dtype] = {}
-
-    def take(path: str, attention: nn.Module, args: tuple[Tensor, ...]) -> None:
-        dtypes[path] = args[0].dtype
-        attention.to(args[0].dtype)
-
-    several = len({p.dtype for p in twin.parameters() if p.is_floating_point()}) > 1
-    # what is to be said of the model is said when the model itself gets attention
-    with torch.random.fork_rng(devices=()), warnings.catch_warnings(action="ignore"):
-        attach(twin, resolved)
-    for path, host in list(twin.named_modules()):
-        if several and is_attended(host):
-            where = f"{path}.{CHILD}".lstrip(".")
-            host.get_submodule(CHILD).register_forward_pre_hook(partial(take, where))
-    return dtypes
-
-
-def _changed(twin: nn.Module, x: Tensor, before: list[Tensor]) -> tuple[str | None, str | None]:
-    """(What is wrong with a copy's outputs, if they are not as before; the first host whose
-    attention runs more often than itself.)
-    """
-    try:
-        after, repeated = _counted_outputs(twin, x)
-    except Exception as error:
-        # whatever a user's own model may raise
-        return f"does not run ({type(error).__name__}: {first_line(error)})", None
-    return ("computes something else" if _differ(before, after) else None), repeated
-
-
-def _culprit(twin: nn.Module, x: Tensor, before: list[Tensor], resolved: ResolvedPlacement) -> str:
-    """The first place at which attention alone changes the outputs."""
-    for point, choices in resolved.modules:
-        _attach_as_maps(twin, replace(resolved, modules=((point, choices),)))
-        wrong, _ = _changed(twin, x, before)
-        detach(twin)
-        if wrong is not None:
-            return point.path
-    return resolved.modules[0][0].path
-
-
-def _warn_of_untaught(
-    model: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]
-) -> None:
-    """Warns of attention that no gradient reaches."""
-    paths = [point.path for point, choices in resolved.modules if choices]
-    if untaught := without_gradient(unwrapped(model), input_shape, paths, bare=False):
-        warnings.warn(
-            f"attention behind {', '.join(sorted(untaught))} will not learn: the code of"
-            f" {type(model).__name__} runs it under torch.no_grad() or detaches what it makes, so"
-            " no gradient arrives",
-            NasAttnWarning,
-            stacklevel=4,
+            f"{name} {wrong} with attention that begins as the identity: the model is as before;"
+            " its code may compare the type of a module or run all its children, so let it use"
+            " isinstance, or attach elsewhere"
         )
 
 
-def _repeats(path: str) -> str:
-    return (
-        f"runs the attention at '{path}' more often than this module, as code does that runs all"
-        " its children"
-    )
+_REPEATS = (
+    "runs the attention at '{}' more often than this module, as code does that runs all its"
+    " children"
+)
 
 
 def _counted_outputs(twin: nn.Module, x: Tensor) -> tuple[list[Tensor], str | None]:
@@ -347,38 +305,16 @@ def _counted_outputs(twin: nn.Module, x: Tensor) -> tuple[list[Tensor], str | No
     itself, as in a block that runs all its children, or None.)
     """
     runs = Counter[str]()
-    inner: dict[str, int] = {}
+    hosts = [path for path, module in twin.named_modules() if is_attended(module)]
     with ExitStack() as counting:
-        for path, host in twin.named_modules():
-            if not is_attended(host):
-                continue
-            counting.enter_context(_counted(host, runs, path))
-            modules = list(host.get_submodule(CHILD).children())
-            inner[path] = len(modules)
-            for module in modules:
-                hook = partial(_count, runs, f"{path}.{CHILD}")
-                counting.enter_context(module.register_forward_pre_hook(hook))
+        for host in hosts:
+            for path in (host, f"{host}.{CHILD}".lstrip(".")):
+                module = twin.get_submodule(path)
+                hook = module.register_forward_pre_hook(partial(_count, runs, path))
+                counting.enter_context(hook)
         outputs = _outputs(twin, x)
-    for path, count in inner.items():
-        if runs[path] and runs[f"{path}.{CHILD}"] > count * runs[path]:
-            return outputs, path
-    return outputs, None
-
-
-@contextmanager
-def _counted(host: nn.Module, runs: Counter[str], path: str) -> Iterator[None]:
-    """Meanwhile, each forward of a host is counted, also where its code calls `forward` itself."""
-    forward = host.forward
-
-    def counting(*args: Any, **kwargs: Any) -> Any:
-        runs[path] += 1
-        return forward(*args, **kwargs)
-
-    host.__dict__["forward"] = counting
-    try:
-        yield
-    finally:
-        del host.__dict__["forward"]
+    often = (host for host in hosts if runs[f"{host}.{CHILD}".lstrip(".")] > runs[host] > 0)
+    return outputs, next(often, None)
 
 
 def _count(runs: Counter[str], path: str, _module: nn.Module, _args: Any) -> None:
@@ -402,21 +338,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
             model = model._orig_mod  # type: ignore[assignment]
         else:
             return model
-
-
-def _traced_attention(model: nn.Module) -> str | None:
-    """The first place at which attention became part of a torch graph or program; None if there is
-    none.
-    """
-    for path, module in model.named_modules():
-        if path.rpartition(".")[2] == CHILD and not isinstance(module, nn.Sequential):
-            return str(path)
-        if isinstance(module, torch.fx.GraphModule):
-            for node in module.graph.nodes:
-                for inner, _ in node.meta.get("nn_module_stack", {}).values():
-                    if CHILD in inner.split("."):
-                        return str(inner)
-    return None
 
 
 def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:

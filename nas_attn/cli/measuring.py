@@ -302,10 +302,9 @@ def _rows(
     """Of each network, the fastest first: its placement as given and in full, its latency, and how
     probably it is faster than the bare backbone and than the next one.
     """
-    from nas_attn.latency.ratios import LatencyOrder, estimate
+    from nas_attn.latency.ratios import estimate, probability_faster
 
     latencies = estimate(sessions)
-    order = LatencyOrder(sessions)
     keys = sorted(latencies, key=lambda key: latencies[key].ratio)
     rows = []
     for key, following in zip(keys, [*keys[1:], None], strict=True):
@@ -316,8 +315,9 @@ def _rows(
                 "resolved": resolved,
                 **asdict(latencies[key]),
                 "ms": latencies[key].ms,
-                "faster_than_bare": order.probability_faster(key, None),
-                "faster_than_next": following and order.probability_faster(key, following),
+                "faster_than_bare": probability_faster(latencies[key], None),
+                "faster_than_next": following
+                and probability_faster(latencies[key], latencies[following]),
             }
         )
     return rows

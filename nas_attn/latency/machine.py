@@ -1,4 +1,4 @@
-"""The fingerprint of the measuring machine, and its state as far as it can be read."""
+"""The fingerprint of the measuring machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from nas_attn.errors import MeasurementError
@@ -61,21 +60,6 @@ def difference(pinned: Fingerprint, here: Fingerprint) -> str:
         f"{key} {there.get(key, 'unknown')} there, {now.get(key, 'unknown')} here"
         for key in differing
     )
-
-
-def state(section: LatencySection) -> dict[str, str]:
-    """Clock, temperature and load as far as they can be read: name -> value with its unit."""
-    state_now = {"load": f"{psutil.getloadavg()[0]:.2f}"}
-    if section.device == "cuda" and not section.by_command:
-        asked = {"clock": "clocks.sm", "memory_clock": "clocks.mem"}
-        return state_now | _nvidia_smi(
-            asked | {"temperature": "temperature.gpu", "power": "power.draw"}
-        )
-    if clock := _read(_CPUFREQ / "scaling_cur_freq"):
-        state_now["clock"] = f"{int(clock) / 1000:.0f} MHz"
-    if heat := _read(Path("/sys/class/thermal/thermal_zone0/temp")):
-        state_now["temperature"] = f"{int(heat) / 1000:.0f} C"
-    return state_now
 
 
 def cuda_properties() -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -96,49 +96,20 @@ def needs_more(latency: Latency | None, tolerance: float) -> bool:
     return latency is None or not latency.measured or latency.half_width > tolerance
 
 
-class LatencyOrder:
-    """Says which candidate is faster. `spread`: standard deviation of log-ratios between sessions,
-    pooled over candidates.
+def probability_faster(one: Latency, other: Latency | None) -> float:
+    """Probability that a network is faster than another one (None: the bare backbone), from their
+    estimates.
     """
+    difference = math.log(one.ratio)
+    variance = _log_variance(one)
+    if other is not None:
+        difference -= math.log(other.ratio)
+        variance += _log_variance(other)
+    return statistics.NormalDist(difference, math.sqrt(variance)).cdf(0.0)
 
-    def __init__(self, sessions: Sequence[Session]) -> None:
-        kept = _kept(sessions)
-        self._ratios = _log_ratios(kept)
-        self._by_session: dict[str, dict[int, float]] = {}
-        for number, session in enumerate(kept):
-            for sample in session.samples:
-                self._by_session.setdefault(sample.key, {})[number] = sample.log_ratio
-        self.spread, self._freedom = _pooled_spread(self._ratios.values())
 
-    @property
-    def measured(self) -> Collection[str]:
-        """Candidates with a session that counts."""
-        return self._ratios.keys()
-
-    def probability_faster(self, a: str, b: str | None) -> float:
-        """Probability that candidate `a` is faster than `b` (None: the bare backbone); KeyError
-        without a session that counts.
-
-        Student's t of the mean difference of log-ratios in sessions that timed both, its spread
-        shrunk towards the pooled one. If no session timed both, it uses their separate estimates.
-        """
-        mine = self._ratios[a]
-        theirs = self._ratios[b] if b is not None else np.zeros(0)
-        at = self._by_session[a]
-        beside = dict.fromkeys(at, 0.0) if b is None else self._by_session[b]
-        differences = np.array(
-            [ratio - beside[number] for number, ratio in at.items() if number in beside]
-        )
-        # both are candidates: every session times the bare backbone
-        if differences.size == 0:
-            error = self.spread * math.hypot(_median_factor(len(mine)), _median_factor(len(theirs)))
-            return _t_below(
-                (float(np.median(theirs)) - float(np.median(mine))) / error, self._freedom
-            )
-        pooled = self.spread * (1 if b is None else math.sqrt(2))
-        spread, freedom = _shrunk_spread(differences, pooled)
-        error = spread / math.sqrt(differences.size)
-        return _t_below(-float(np.mean(differences)) / error, freedom)
+def _log_variance(latency: Latency) -> float:
+    return (math.log(latency.high / latency.low) / (2 * 1.96)) ** 2
 
 
 def open_keys(
@@ -177,12 +148,18 @@ def sessions_needed(
     """
     latencies = estimate(sessions)
     had = Counter(sample.key for session in sessions for sample in session.samples)
-    wanting = open_keys(sessions, keys, tolerance=tolerance)
-    more = {key: latencies[key].half_width / tolerance for key in wanting if key in latencies}
-    counts = {
-        key: math.ceil(latencies[key].sessions * (times**2 - 1)) for key, times in more.items()
-    }
-    return [min(MAX_SESSIONS - had[key], counts.get(key, ENOUGH_SESSIONS)) for key in wanting]
+    needed = []
+    for key in open_keys(sessions, keys, tolerance=tolerance):
+        more = ENOUGH_SESSIONS
+        if latency := latencies.get(key):
+            more = math.ceil(latency.sessions * ((latency.half_width / tolerance) ** 2 - 1))
+        needed.append(min(MAX_SESSIONS - had[key], more))
+    return needed
+
+
+def session_spread(sessions: Sequence[Session]) -> float:
+    """The standard deviation of log-ratios between sessions, pooled over candidates."""
+    return _pooled_spread(_log_ratios(_kept(sessions)).values())[0]
 
 
 def _kept(sessions: Sequence[Session]) -> list[Session]:
@@ -231,12 +208,6 @@ def _half_interval(values: Floats, pooled: float, freedom: float) -> float:
 def _median_factor(count: int) -> float:
     """Standard error of the median of `count` normal values, in standard deviations of one."""
     return math.sqrt((math.pi / 2 if count > 2 else 1.0) / count)
-
-
-def _t_below(value: float, freedom: float) -> float:
-    from scipy.special import stdtr
-
-    return float(stdtr(freedom, value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from nas_attn.attention.choice import Knob
 from nas_attn.errors import DeviceLost, MeasurementError, Unmeasurable, first_line
 from nas_attn.latency.locks import DeviceLock
-from nas_attn.latency.machine import fingerprint, state
+from nas_attn.latency.machine import fingerprint
 from nas_attn.latency.nets import (
     Net,
     clock_name,
@@ -81,11 +81,7 @@ def run_session(  # noqa: PLR0913 - public; all but the first have a name
         nets = _prepare_all(section, reference, candidates, x, kept, images)
         alone: list[str] = []
         with lock.exclusive() if lock is not None else nullcontext(alone) as beside:
-            before = state(section)
             times, calls = _rounds(section, nets, candidates, random.Random(seed))
-            after = state(section)
-    notes = {f"{name}_before": text for name, text in before.items()}
-    notes |= {f"{name}_after": text for name, text in after.items()}
     timed = summary(times, list(candidates), calls)
     timed["samples"] = tuple(SessionSample(**sample) for sample in timed["samples"])
     return Session(
@@ -93,7 +89,7 @@ def run_session(  # noqa: PLR0913 - public; all but the first have a name
         conditions=conditions(section, input_shape),
         started_at=started_at,
         duration_s=time.perf_counter() - began,
-        notes={**notes, **({BESIDE: "; ".join(beside)} if beside else {})},
+        notes={BESIDE: "; ".join(beside)} if beside else {},
         **timed,
     )
 

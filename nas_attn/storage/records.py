@@ -229,7 +229,7 @@ class Session:
     # A/A check: second copy of the bare backbone over the first
     control_log_ratio: float
     samples: tuple[SessionSample, ...]
-    # Clocks, temperature, load, before and after
+    # What else ran on the device meanwhile
     notes: Mapping[str, str] = field(default_factory=dict)
 
 

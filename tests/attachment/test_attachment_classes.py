@@ -266,7 +266,7 @@ def test_a_network_that_asks_for_the_exact_type_is_left_as_it_was(
         list(model.state_dict()),
         model(images()),
     )
-    with pytest.raises(BackboneError, match=rf"{said}.* at 'layers\.0.*isinstance"):
+    with pytest.raises(BackboneError, match=f"{said}.*isinstance"):
         attend(model, "block")
     assert [type(m) for m in model.modules()] == types
     assert list(model.state_dict()) == keys

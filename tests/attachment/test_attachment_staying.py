@@ -298,7 +298,7 @@ def test_tracing_works_and_scripting_says_what_to_use() -> None:
     traced = torch.jit.trace(model, images())
     assert torch.allclose(traced(images()), model(images()), atol=1e-6)
     for program in (traced, torch.fx.symbolic_trace(resnet("block"))):
-        with pytest.raises(BackboneError, match=r"'layer1\.0\.\S*nas_attn'"):
+        with pytest.raises(BackboneError, match="traced or exported copy"):
             na.check(program, SHAPE)
     with pytest.raises(BackboneError, match=r"use torch\.export\.export"):
         torch.jit.script(model)

@@ -77,7 +77,7 @@ def test_a_network_three_times_as_long_is_slower_and_a_copy_is_not() -> None:
     assert abs(np.median([s.control_log_ratio for s in found])) < math.log(1.4)
 
 
-def test_a_session_records_its_conditions_and_the_machines_state() -> None:
+def test_a_session_records_its_conditions() -> None:
     found = session(section(batch_size=2, channels_last=True), a=network(4))
     conditions = {
         "batch_size": 2,
@@ -88,7 +88,6 @@ def test_a_session_records_its_conditions_and_the_machines_state() -> None:
     }
     assert found.conditions == {**conditions, "mode": "eager", "clock": "thread"}
     assert found.fingerprint.device == "cpu"
-    assert {"load_before", "load_after"} <= found.notes.keys()
     [sample] = found.samples
     assert sample.key == "a"
     assert sample.candidate_ms == pytest.approx(
