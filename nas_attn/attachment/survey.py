@@ -19,14 +19,7 @@ from nas_attn.attachment.inference_form import merged_modules
 from nas_attn.attachment.operations import CONTAINERS, CONVOLUTIONS, MATRIX_PRODUCTS
 from nas_attn.attachment.recording import Call, Value, record
 from nas_attn.attachment.roles import Roles
-from nas_attn.attachment.site_notes import (
-    barred_notes,
-    is_in,
-    notes,
-    paths_of,
-    teachers,
-    unused_parts,
-)
+from nas_attn.attachment.site_notes import notes, paths_of
 from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.space.placement import Point, Role, Site, Survey
 
@@ -80,12 +73,7 @@ def survey(
     finder = BlockFinder(flow, unusable)
     total = max(recording.macs, 1)
     every_block, roles = _blocks_with_roles(finder, required=model if not custom else None)
-    frozen = teachers(flow, model)
-    taught = [block for block in every_block if not is_in(block.path, frozen)]
-    blocks = taught or every_block
-    idle = [block for block in blocks if finder.is_idle(block)]
-    if len(idle) < len(blocks):
-        blocks = [block for block in blocks if block not in idle]
+    blocks = [block for block in every_block if not finder.is_idle(block)] or every_block
     own = list(_custom_sites(finder, custom or {}, total, roles))
     hosts = {*paths_of(own), *itertools.chain.from_iterable(map(_hosts, blocks))}
     untaught = without_gradient(model, input_shape, hosts, bare=True)
@@ -94,12 +82,7 @@ def survey(
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
         raise BackboneError(f"'{name}' is already a site of the network: give yours another name")
     sites = (*wholes, *own, *parts)
-    remark = (
-        *notes(finder, roles, blocks, sites, merged, heads),
-        *unused_parts(finder, roles, sites, every_block),
-        *barred_notes(idle, frozen if taught else (), untaught),
-    )
-    return Survey(sites, remark)
+    return Survey(sites, tuple(notes(finder, roles, every_block, sites, merged, untaught, heads)))
 
 
 def _hosts(block: Block) -> Iterator[str]:

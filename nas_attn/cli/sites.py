@@ -159,21 +159,11 @@ def site_note_text(note: SiteNote) -> str:
             )
         case "unused":
             return f"not sites, since the network's output does not depend on them: {modules}"
-        case "frozen":
-            return (
-                "not sites, since they are frozen and no trained layer uses their result:"
-                f" {modules}"
-            )
         case "no_gradient":
             return (
                 "no gradient arrives there, since the network's code runs them under"
                 f" torch.no_grad() or detaches what they make: {modules}; attention there would"
                 " not learn"
-            )
-        case "single_layers":
-            return (
-                f"not sites, since they have no blocks, only single layers: {modules}; name modules"
-                " in them as custom sites"
             )
         case "repeated":
             return (

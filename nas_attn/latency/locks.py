@@ -1,16 +1,13 @@
 """A lock on a device for the processes of a machine: measuring is exclusive, training shares the
 device and gives way.
 
-A process that uses a device keeps a locked file in the lock folder, `DEVICE.ROLE.OWNER`. The system
-frees the lock when the process ends, and a file without a lock is ignored. Roles: `alone` measures,
-and training stops for it; `beside` measures, and training may go on; `training`; `waiting` wants to
-train, and lets a measuring process finish first.
-
-Measuring begins when nobody measures and nobody waits to train, so a process that measures
-repeatedly does not block training. Training begins when there is no `alone`; it checks for one
-between steps, and then gives way. Check and entry are one step under the lock `DEVICE.door`, held
-for less than a millisecond. Every wait ends: a holder that is stopped (Ctrl-Z, `kill -STOP`), or
-does not give way for minutes, is ignored after a time, and the session records that it was there.
+A process that uses a device keeps locked files in the lock folder, which the system frees when it
+ends: `DEVICE.measuring` while it measures, `DEVICE.alone` while training has to stop for that, and
+`DEVICE.training.OWNER` while it trains. Who measures takes `alone`, then waits until nobody trains;
+who trains takes its own file, then looks for `alone`, and gives way between steps: so they cannot
+miss each other. Every wait ends: who trains and does not give way is ignored after a minute, who
+measures after ten, also if it is stopped (Ctrl-Z, `kill -STOP`); the session records that it was
+there.
 """
 
 from __future__ import annotations
@@ -19,35 +16,28 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nas_attn.errors import MeasurementError
 from nas_attn.recipe.recipe import LatencySection
-from nas_attn.system import waiting
 from nas_attn.system.environment import LOCK_DIR, lock_folder
-from nas_attn.system.processes import SEPARATOR, cores, is_stopped, kernel, owner_name, owner_shown
+from nas_attn.system.processes import SEPARATOR, cores, kernel, owner_name, owner_shown
 from nas_attn.system.waiting import (
     LOCK_POLL_S,
     Interrupted,
     Wait,
     file_lock,
     give_back,
+    locked,
     taken,
-    waits,
 )
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 # Limit of the wait for a training to give way; a step, and compiling, take less
 UNYIELDING_S = 60.0
 # seconds of measuring, or of waiting to measure, after which others ignore a process
 MEASURING_S = 600.0
-# limit of the wait for the door; a process that holds it longer was stopped
-DOOR_S = 5.0
 
 
 def lock_directory() -> Path:
@@ -109,46 +99,59 @@ class Hold:
     """Training's share of a device; `yield_()` between steps lets a waiting process measure."""
 
     def __init__(self, lock: DeviceLock, settle: Callable[[], object]) -> None:
-        self._lock = lock
         self._settle = settle
-        self._place: FileLock | None = None
+        self._stops = lock.training_stops
+        self._alone = lock.path("alone")
+        self._place = file_lock(lock.path(f"training.{owner_name().replace(SEPARATOR, ',')}"))
+        # since when a process measures alone, if one does
+        self._asked_at: float | None = None
 
-    def _take(self) -> None:
+    def take(self) -> None:
         """Takes the share; if the search is asked to stop, continues without it, to write a
         checkpoint.
         """
-        with (
-            suppress(Interrupted),
-            Wait("the device, to train on it: another process measures there") as wait,
-        ):
-            waiting = self._lock._come_in("waiting", (), wait)
-            try:
-                self._place = self._lock._come_in("training", ("alone",), wait)
-            finally:
-                give_back(waiting)
+        what = "the device, to train on it: another process measures there"
+        with suppress(Interrupted), Wait(what) as wait:
+            self._place.acquire()
+            while self._is_asked():
+                give_back(self._place)
+                wait.pause(LOCK_POLL_S)
+                self._place.acquire()
 
-    def _release(self) -> None:
-        if self._place is not None:
+    def release(self) -> None:
+        """Gives the share back."""
+        if self._place.is_locked:
             give_back(self._place)
-            self._place = None
 
     def yield_(self) -> bool:
         """Lets a waiting process measure, then continues; takes microseconds if none waits. True if
         it waited.
         """
-        if not self._lock.training_stops or not self._lock._is_there("alone"):
+        if not self._is_asked():
             return False
         self._settle()
-        self._release()
-        self._take()
+        self.release()
+        self.take()
         return True
+
+    def _is_asked(self) -> bool:
+        """Whether a process that must still be waited for measures alone."""
+        lock = file_lock(self._alone)
+        if not (self._stops and self._alone.exists()):
+            self._asked_at = None
+        elif taken(lock):
+            give_back(lock)
+            self._asked_at = None
+        else:
+            self._asked_at = self._asked_at or time.monotonic()
+        return self._asked_at is not None and time.monotonic() - self._asked_at < MEASURING_S
 
 
 class DeviceLock:
     """The lock of one device, for processes of equal identity; MeasurementError if its folder
     cannot be written. A thread must not call `exclusive()` while it holds `shared()`.
 
-    `training_stops`: False if training does not disturb measuring; then `shared()` takes nothing.
+    `training_stops`: False if training does not disturb measuring; then it never gives way.
     `when_crowded`: training stops only if more threads want to run than there are cores (latencies
     were off by 7 and 12 % beside 4 and 8 workers on 2 cores, by 1 % beside 2).
     """
@@ -159,8 +162,8 @@ class DeviceLock:
         self.training_stops = training_stops
         self.when_crowded = when_crowded
         self._stem = hashlib.sha256(identity.encode()).hexdigest()[:24]
-        # (place, taken at, holder is stopped) -> waited since
-        self._since: dict[tuple[str, int, bool], float] = {}
+        # process that trains -> since when it is waited for
+        self._since: dict[str, float] = {}
 
     @classmethod
     def for_section(cls, section: LatencySection) -> DeviceLock:
@@ -174,29 +177,23 @@ class DeviceLock:
 
     @contextmanager
     def exclusive(self) -> Iterator[list[str]]:
-        """The device alone; yields the processes that did not give way, complete at the end.
-        Interrupted: asked to stop.
+        """The device alone; yields the processes that did not give way. Interrupted: asked to
+        stop.
         """
         stops = self.training_stops and not (self.when_crowded and not crowded())
-        beside: list[str] = []
-        with Wait("the device, to measure latency on it alone") as wait:
-            place = self._come_in(
-                "alone" if stops else "beside", ("alone", "beside", "waiting"), wait, beside
-            )
-            try:
-                if stops:
-                    self._wait_for(("training",), wait, UNYIELDING_S, beside)
-                wait.over()
-                yield beside
-                # processes that ignored this one while it was stopped
-                with self._door():
-                    there = [*self._places("alone"), *self._places("beside")]
-                for other in there:
-                    owner = owner_shown(_owner(other))
-                    if other.lock_file != place.lock_file and owner not in beside:
-                        beside.append(owner)
-            finally:
-                give_back(place)
+        with ExitStack() as held, Wait("the device, to measure latency on it alone") as wait:
+            beside: list[str] = []
+            for name in ("measuring", "alone")[: 1 + stops]:
+                if not held.enter_context(locked(self.path(name), wait, MEASURING_S)):
+                    beside = ["another measurement"]
+            while stops and not self._unyielding():
+                wait.pause(LOCK_POLL_S, lambda: "; ".join(map(owner_shown, self._since)))
+            beside += map(owner_shown, self._since if stops else ())
+            wait.over()
+            yield beside
+        if stops:
+            # those that wait look again meanwhile
+            time.sleep(2 * LOCK_POLL_S)
 
     @contextmanager
     def shared(self, settle: Callable[[], object] = lambda: None) -> Iterator[Hold]:
@@ -204,106 +201,42 @@ class DeviceLock:
         has finished its queue.
         """
         hold = Hold(self, settle)
-        if not self.training_stops:
-            yield hold
-            return
-        hold._take()
+        hold.take()
         try:
             yield hold
         finally:
-            hold._release()
+            hold.release()
 
-    def _come_in(
-        self, role: str, others: Collection[str], wait: Wait, beside: list[str] | None = None
-    ) -> FileLock:
-        """Enters in this role, once the others have left or the wait for them has ended."""
-        owner = owner_name().replace(SEPARATOR, ",")
-        place = file_lock(lock_directory() / f"{self._stem}.{role}.{owner}")
-        self._wait_for(others, wait, MEASURING_S, beside, place)
-        return place
-
-    def _wait_for(
-        self,
-        others: Collection[str],
-        wait: Wait,
-        living_s: float,
-        beside: list[str] | None = None,
-        place: FileLock | None = None,
-    ) -> None:
-        """Waits until the others have left, or the time for each is over."""
-        waited: list[FileLock] = []
-        while True:
-            with self._door():
-                there = [found for role in others for found in self._places(role)]
-                open_ = [found for found in there if not self._long_enough(found, living_s)]
-                if not open_:
-                    if place is not None:
-                        taken(place)
-                    break
-            waited = open_
-            wait.pause(LOCK_POLL_S, lambda: _shown(open_))  # noqa: B023 - it is asked at once
-        waited_files = {waited_place.lock_file for waited_place in waited}
-        if left := [found for found in there if found.lock_file in waited_files]:
-            waits().say(f"stopped waiting for {_shown(left)}")
-        if beside is not None:
-            beside += [owner_shown(_owner(found)) for found in there]
-
-    def _long_enough(self, place: FileLock, living_s: float) -> bool:
-        """Whether this process has waited long enough for the holder of a place."""
-        stopped = is_stopped(_owner(place))
-        try:
-            taken_at = Path(place.lock_file).stat().st_mtime_ns
-        except OSError:
-            # it has just gone
-            return False
-        since = self._since.setdefault((place.lock_file, taken_at, stopped), time.monotonic())
-        return time.monotonic() - since >= (waiting.STOPPED_S if stopped else living_s)
-
-    def _places(self, role: str) -> list[FileLock]:
-        """Held places in this role; removes files without a holder."""
-        places = []
-        for path in lock_directory().glob(f"{self._stem}.{role}.*"):
-            place = file_lock(path)
-            if taken(place):
-                give_back(place)
-            else:
-                places.append(place)
-        return places
-
-    def _is_there(self, role: str) -> bool:
-        """Whether this role has a holder that must still be waited for."""
-        if not any(lock_directory().glob(f"{self._stem}.{role}.*")):
-            return False
-        with self._door():
-            return not all(self._long_enough(place, MEASURING_S) for place in self._places(role))
-
-    @contextmanager
-    def _door(self) -> Iterator[None]:
-        """Inside, only this process may check and enter."""
+    def path(self, name: str) -> Path:
+        """The device's file of this name, in a folder that all users can write."""
         folder = lock_directory()
-        lock = file_lock(folder / f"{self._stem}.door")
         try:
             if not folder.is_dir():
                 folder.mkdir(parents=True, exist_ok=True)
                 folder.chmod(0o1777)
-            end = time.monotonic() + DOOR_S
-            while not (inside := taken(lock)) and time.monotonic() < end:
-                time.sleep(0.001)
+            reason = "" if os.access(folder, os.W_OK) else "it cannot be written"
         except OSError as error:
+            reason = str(error.strerror)
+        if reason:
             raise MeasurementError(
-                f"the lock file '{lock.lock_file}' cannot be opened ({error.strerror}): set"
-                f" {LOCK_DIR} to a folder that all processes on this machine can write"
-            ) from None
-        try:
-            yield
-        finally:
-            if inside:
-                lock.release()
+                f"the folder of locks '{folder}' cannot be used ({reason}): set {LOCK_DIR} to a"
+                " folder that all processes on this machine can write"
+            )
+        return folder / f"{self._stem}.{name}"
 
+    def _unyielding(self) -> bool:
+        """Whether all that still train, perhaps none, have been waited for long enough."""
+        now = time.monotonic()
+        self._since = {owner: self._since.get(owner, now) for owner in self._training()}
+        return all(now - since >= UNYIELDING_S for since in self._since.values())
 
-def _owner(place: FileLock) -> str:
-    return Path(place.lock_file).name.split(".", 2)[2].replace(",", SEPARATOR)
-
-
-def _shown(places: Collection[FileLock]) -> str:
-    return "; ".join(owner_shown(_owner(place)) for place in places)
+    def _training(self) -> list[str]:
+        """The owners that train; removes files without one."""
+        owners = []
+        for path in lock_directory().glob(f"{self._stem}.training.*"):
+            place = file_lock(path)
+            if taken(place):
+                give_back(place)
+            else:
+                owners.append(path.name.split(".", 2)[2].replace(",", SEPARATOR))
+        return owners

@@ -127,12 +127,8 @@ SiteNoteKind = Literal[
     "several_places",
     # no output depends on them
     "unused",
-    # they are frozen, and no trained layer uses their result
-    "frozen",
     # no gradient arrives: run under `no_grad`, or detached
     "no_gradient",
-    # they have no blocks
-    "single_layers",
     # sites that run more than once for an image
     "repeated",
 ]

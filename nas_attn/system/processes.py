@@ -67,21 +67,6 @@ def is_dead(owner: str, *, local: bool = False) -> bool:
     return parts[2] == here[2] and _process(int(parts[3]), parts[4]) is None
 
 
-def is_stopped(owner: str) -> bool:
-    """Whether an owner is a process of this machine that is suspended, by `kill -STOP`, Ctrl-Z or a
-    debugger.
-    """
-    import psutil
-
-    parts = owner.split(SEPARATOR)
-    if len(parts) != 6 or parts[:3] != _here():
-        return False
-    process = _process(int(parts[3]), parts[4])
-    with suppress(psutil.Error):
-        return process is not None and process.status() in ("stopped", "tracing-stop")
-    return False
-
-
 def machine_and_pid(owner: str) -> tuple[str, str]:
     """An owner's machine and the number of its process there; for other names the owner itself."""
     parts = owner.split(SEPARATOR)

@@ -25,8 +25,6 @@ REPORTED_AFTER_S = 10.0
 AGAIN_S = 60.0
 # Seconds between checks that a wait is over, or shall stop
 CHECK_S = 0.2
-# Seconds to wait for a suspended process, which may be continued soon
-STOPPED_S = 5.0
 # Seconds between two attempts to take a lock
 LOCK_POLL_S = 0.05
 

@@ -170,7 +170,7 @@ def test_a_forked_child_does_not_keep_its_parents_lock(processes: Processes) -> 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits speak at once, and are over soon."""
     monkeypatch.setattr(waiting, "REPORTED_AFTER_S", 0.0)
-    monkeypatch.setattr(waiting, "STOPPED_S", 0.3)
+    monkeypatch.setattr(locks, "MEASURING_S", 0.3)
     monkeypatch.setattr(locks, "UNYIELDING_S", 0.3)
 
 
@@ -196,14 +196,13 @@ def test_a_stopped_training_is_measured_beside_and_joins_again(
         assert beside[0].startswith(f"pid {pid} on ")
         assert beside[0] in lines[0]
         assert lines[0].startswith("waiting for the device")
-        assert "stopped waiting for pid" in lines[1]
         lines.clear()
         with lock.exclusive() as beside:  # it is still there, and no longer waited for
             assert f"pid {pid}" in beside[0]
         assert lines == []
         psutil.Process(pid).resume()
         monkeypatch.setattr(locks, "UNYIELDING_S", PATIENCE_S)
-        with lock.exclusive() as beside:
+        with locks.DeviceLock("gpu").exclusive() as beside:
             assert beside == []
     pipe.send("end")
     yields, settled = pipe.recv()
@@ -214,16 +213,12 @@ def test_a_stopped_training_is_measured_beside_and_joins_again(
 def test_a_stopped_measurer_keeps_nobody_from_measuring_or_training(processes: Processes) -> None:
     process, pipe = processes.start(hold_exclusive)
     assert pipe.recv() == "holds"
-    pid = stop(process)
+    stop(process)
     with waiting.reporting(lambda line: None, lambda: False):
         with locks.DeviceLock("gpu").shared() as hold:
             assert not hold.yield_()
         with locks.DeviceLock("gpu").exclusive() as beside:
-            assert f"pid {pid} " in beside[0]
-            assert not processes.can_measure(wait_s=0.5), (
-                "those that go on still exclude each other"
-            )
-        assert processes.can_measure()
+            assert beside == ["another measurement"]
 
 
 @pytest.mark.usefixtures("hurry")
@@ -234,26 +229,8 @@ def test_a_training_that_does_not_give_way_is_measured_beside(processes: Process
         waiting.reporting(lambda line: None, lambda: False),
         locks.DeviceLock("gpu").exclusive() as beside,
     ):
-        assert beside[0].startswith(f"pid {process.pid} (")
+        assert beside[0].startswith(f"pid {process.pid} on ")
         assert "stopped" not in beside[0]
-
-
-def hold_until_told(pipe: Connection) -> None:
-    with locks.DeviceLock("gpu").exclusive() as beside:
-        pipe.send("holds")
-        pipe.recv()
-    pipe.send(beside)
-
-
-@pytest.mark.usefixtures("hurry")
-def test_a_measurer_that_was_stopped_learns_that_others_went_on(processes: Processes) -> None:
-    process, pipe = processes.start(hold_until_told)
-    assert pipe.recv() == "holds"
-    pid = stop(process)
-    with waiting.reporting(lambda line: None, lambda: False), locks.DeviceLock("gpu").exclusive():
-        psutil.Process(pid).resume()
-        pipe.send("end")
-        assert pipe.recv()[0].startswith(f"pid {os.getpid()} ")
 
 
 def test_a_lock_file_that_may_not_be_removed_is_in_nobodys_way(
@@ -275,15 +252,6 @@ def test_a_lock_file_that_may_not_be_removed_is_in_nobodys_way(
         assert not hold.yield_()
 
 
-def test_nobody_waits_at_the_door_for_a_process_that_was_stopped_on_the_threshold(
-    lock_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(locks, "DOOR_S", 0.1)
-    lock = locks.DeviceLock("gpu")
-    with lock._door(), lock.exclusive() as beside:
-        assert beside == []
-
-
 def test_a_wait_hears_that_the_search_is_to_stop(processes: Processes) -> None:
     _, pipe = processes.start(hold_exclusive)
     assert pipe.recv() == "holds"
@@ -294,9 +262,7 @@ def test_a_wait_hears_that_the_search_is_to_stop(processes: Processes) -> None:
             pytest.fail("another process holds it")
         with locks.DeviceLock("gpu").shared() as hold:  # for the checkpoint that is to be written
             hold.yield_()
-    assert len(list(locks.lock_directory().glob("*.alone.*"))) == 1, (
-        "who left the line is gone from it"
-    )
+    assert not list(locks.lock_directory().glob("*.training.*")), "who left the line is gone"
 
 
 def measure(
@@ -394,7 +360,7 @@ def test_the_folder_can_be_shared_by_users(lock_dir: Path) -> None:
     with locks.DeviceLock("gpu").exclusive():
         assert lock_dir.stat().st_mode & 0o7777 == 0o1777
         assert {file.stat().st_mode & 0o777 for file in lock_dir.iterdir()} == {0o666}
-    assert [file.suffix for file in lock_dir.iterdir()] == [".door"], "nothing else stays behind"
+    assert not list(lock_dir.iterdir()), "nothing stays behind"
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(
