@@ -29,6 +29,9 @@ from nas_attn.system.processes import owner_name, owner_shown
 from nas_attn.training.plan import Plan, kept_text, study_plan
 
 LENGTH_KEY = "target.epochs"
+RATE_KEYS = frozenset(
+    ("training.learning_rate", "training.finetune_learning_rate", "target.learning_rate")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,10 @@ def recipe_like(source: OpenStudy, changes: Mapping[str, Any]) -> Recipe:
     rest = {"name": f"{name}-2", **changes}
     epochs = rest.pop(LENGTH_KEY, None)
     table = recipe.model_dump(mode="json")
+    if RATE_KEYS & rest.keys():
+        # it ends what the other study has found
+        table["training"].pop("rate_factor", None)
+        table["target"]["learning_rate"] = None
     new = recipe_from(table, where=f"study '{name}'", overrides=rest)
     if epochs is None:
         return new

@@ -95,6 +95,8 @@ def test_a_far_too_high_usual_rate_gives_way_to_a_lower_one_also_after_a_stop() 
     longer = recipe_like(after, {"target.epochs": 9})
     assert longer.target_training.peak_rate == found.peak_rate
     assert not longer.rate_is_open
+    named = recipe_like(after, {"training.learning_rate": 0.01})
+    assert named.training.peak_rate == named.target_training.peak_rate == 0.01, "a named rate holds"
 
 
 def told_of(opened: opening.OpenStudy) -> list[str]:
