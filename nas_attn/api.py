@@ -458,5 +458,10 @@ def _named(thing: str | Callable[..., Any] | None) -> str | None:
 def _recipe(recipe: str | Recipe | None, changes: dict[str, Any]) -> Recipe:
     if isinstance(recipe, str):
         return load_recipe(recipe, overrides=changes)
-    table = {"name": "search", "space": "plug_and_play"} if recipe is None else recipe.model_dump()
+    table: dict[str, Any] = {"name": "search", "space": "plug_and_play"}
+    if recipe is not None:
+        table = recipe.model_dump()
+        if recipe.target_is_open and recipe.training.start == recipe.target.start:
+            # they come with the length that the study finds
+            del table["training"]["rungs"]
     return recipe_from(table, where="the arguments of na.search", overrides=changes)

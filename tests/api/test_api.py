@@ -15,6 +15,8 @@ from torch import nn
 import nas_attn as na
 from nas_attn import errors
 from nas_attn.answer.criteria import Criteria
+from nas_attn.api import _recipe
+from nas_attn.recipe.reading import recipe_from
 from nas_attn.storage.trial_book import TrialBook
 from nas_attn.training.evaluators import EvaluatorRun
 
@@ -229,3 +231,12 @@ def test_a_study_gives_its_answer_as_lines_and_as_data(tmp_path: Path) -> None:
     plain = json.loads(json.dumps(study.as_dict(), allow_nan=False))
     assert plain["recommendation"]["placement"] in "\n".join(lines)
     assert len(plain["candidates"]) == len(study.candidates())
+
+
+def test_a_recipe_that_leaves_its_length_open_can_be_given_as_an_object() -> None:
+    table = {"name": "open", "space": "small", "backbone": {"name": "resnet8"}}
+    made = recipe_from({**table, "data": {"name": "digits"}}, where="a test")
+    assert made.target_is_open
+    given = _recipe(made, {"search.trials": 7})
+    assert given.target_is_open
+    assert given.search.trials == 7
