@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from nas_attn.answer.cautions import Caution, Constant, at_two_values, cautions, untried
 from nas_attn.answer.facts import StudyFacts
@@ -18,7 +16,6 @@ from nas_attn.answer.pooled import pooled_tests
 from nas_attn.answer.rate import rate_gain
 from nas_attn.answer.snapshot import STATES, CandidateView, Means, ScorePoint, Snapshot
 from nas_attn.answer.validation import validation_results
-from nas_attn.answer.workers import without_pauses
 from nas_attn.latency.ratios import by_device, latencies, latency_record
 from nas_attn.model import Noise
 from nas_attn.model.features import is_control, snippets
@@ -128,34 +125,18 @@ def _brief(facts: StudyFacts, runs: Runs, metric: str, sd: float | None) -> Brie
 
 
 def _pace(facts: StudyFacts) -> float | None:
-    """Epochs per second that all workers have trained, from the first candidate to the last, but
-    for pauses; None before two have ended.
+    """Epochs per second that all workers train together, by the median run; None before a run has
+    ended.
     """
-    ended = [row.finished_at for row in facts.candidates if row.finished_at is not None]
-    if len(ended) < 2:
-        return None
-    began = min(row.created_at for row in facts.candidates)
-    gaps = [b - a for a, b in itertools.pairwise([began, *sorted(ended)])]
-    # what ended after a pause counts, as if there had been none
-    seconds = len(gaps) * statistics.fmean(without_pauses(gaps, partial(_longest_run_s, facts)))
-    last = max(facts.recipe.training.rungs)
-    epochs = sum(
-        stored.score.epochs
-        for stored in facts.scores
-        if stored.purpose == SEARCH and stored.score.epochs == last
-    )
-    if epochs and seconds > 0:
-        return epochs / seconds
-    return None
-
-
-def _longest_run_s(facts: StudyFacts) -> float:
-    """Of the search's runs."""
     seconds = defaultdict[tuple[str, int], float](float)
+    epochs = defaultdict[tuple[str, int], int](int)
     for stored in facts.scores:
         if stored.purpose == SEARCH:
-            seconds[stored.key, stored.score.seed] += stored.score.wall_s
-    return max(seconds.values(), default=0.0)
+            run = (stored.key, stored.score.seed)
+            seconds[run] += stored.score.wall_s
+            epochs[run] = max(epochs[run], stored.score.epochs)
+    each = statistics.median([seconds[run] / epochs[run] for run in seconds] or [0.0])
+    return facts.workers / each if each else None
 
 
 def _views(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,7 +23,6 @@ from nas_attn.answer.rounds import (
     all_rounds_ran,
     next_round,
 )
-from nas_attn.answer.workers import without_pauses
 from nas_attn.recipe.purposes import CONFIRM, LENGTH, RETRAIN, ROUND, VALIDATE
 from nas_attn.recipe.recipe import Recipe, lower_is_better
 from nas_attn.recipe.units import duration, named
@@ -190,8 +189,8 @@ def narrowing(store: StudyStore) -> bool:
 
 
 def _left_s(opened: OpenStudy, counts: Counts, open_: int) -> float | None:
-    """Seconds until a study is complete: what is left of its time, else its open runs at the pace
-    of those that have ended, divided among the workers.
+    """Seconds until a study is complete: what is left of its time, else its open runs, each as long
+    as the median run, divided among the workers.
 
     Args:
         opened: The study.
@@ -202,22 +201,14 @@ def _left_s(opened: OpenStudy, counts: Counts, open_: int) -> float | None:
         None: nothing is left, or no run has ended.
     """
     store = opened.store
-    limit_s = 0.0
-    if store.settings.ends_at is not None:
-        limit_s = max(0.0, store.settings.ends_at - opened.database.now())
     tests = _runs(counts, (VALIDATE, RETRAIN), "waiting")
     if store.settings.ends_at is not None and not tests:
-        return limit_s
-    times = store.run_times()
-    runs_s = 0.0
-    if tests:
-        runs_s = tests * opened.recipe.target_training.rungs[-1] * _per_epoch(times)
-    elif times:
-        runs = open_ + _further(opened, counts, goes_on=open_ > 0 or bool(store.workers.rows()))
-        sessions_s = sum(session.duration_s for session in store.sessions())
-        run_s = opened.recipe.training.rungs[-1] * _per_epoch(times) + sessions_s / len(times)
-        runs_s = runs * run_s
-    return max(runs_s / store.workers.at_once(), limit_s) or None
+        return max(0.0, store.settings.ends_at - opened.database.now()) or None
+    training = opened.recipe.target_training if tests else opened.recipe.training
+    goes_on = open_ > 0 or bool(store.workers.rows())
+    runs = tests or open_ + _further(opened, counts, goes_on=goes_on)
+    epoch_s = seconds_per_epoch(store) or 0.0
+    return runs * training.rungs[-1] * epoch_s / store.workers.at_once() or None
 
 
 def _further(opened: OpenStudy, counts: Counts, *, goes_on: bool) -> int:
@@ -257,24 +248,18 @@ def seconds_per_epoch(store: StudyStore, key: str | None = None) -> float | None
     """What an epoch of a candidate (or of one network) has taken so far, its scoring included, the
     median over runs; None before the first score.
     """
-    return _per_epoch(store.run_times(key)) or None
+    each = [seconds / max(1, epochs) for epochs, seconds in store.run_times(key)]
+    return statistics.median(each) or None if each else None
 
 
-def _per_epoch(times: Sequence[tuple[int, float]]) -> float:
-    """The median over runs, from their epochs and seconds; 0 without runs."""
-    return statistics.median([seconds / max(1, epochs) for epochs, seconds in times] or [0.0])
-
-
-def time_left(finished: Sequence[float], open_: float, run_s: Callable[[], float]) -> float | None:
-    """Seconds for `open_` more candidates, from the times at which others finished; pauses between
-    calls are left out.
-    `run_s`: gives the seconds of a run; called only if there may be a pause.
+def time_left(finished: Sequence[float], open_: float) -> float | None:
+    """Seconds for `open_` more candidates, from the median time between those that others finished
+    last; None before three have.
     """
-    times = sorted(finished)[-PACE_OF:]
-    gaps = [b - a for a, b in itertools.pairwise(times)]
+    gaps = [b - a for a, b in itertools.pairwise(sorted(finished)[-PACE_OF:])]
     if len(gaps) < FEWEST_TIMES or open_ <= 0:
         return None
-    return open_ * statistics.fmean(without_pauses(gaps, run_s))
+    return open_ * statistics.median(gaps)
 
 
 def is_unfinished(opened: OpenStudy, reached: Progress) -> bool:
