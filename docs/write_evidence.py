@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from nas_attn.model.published_gains import ExpectedGain, Situation, pooled
 from research.evidence.comparisons import PublishedComparison, comparisons, trained_pairs
+from research.evidence.fitted import ExpectedGain, Situation, pooled
 from research.evidence.pooling import fitted_pairs
 
 PAGE = Path(__file__).parent / "expect" / "where-attention-helps.md"

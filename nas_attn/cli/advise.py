@@ -74,7 +74,6 @@ def advise(
     from nas_attn.backbones import build
     from nas_attn.cli.measuring import latency_section
     from nas_attn.cli.usual import CLASSES, task_of, usual_shape, usual_start
-    from nas_attn.model.published_gains import Situation
     from nas_attn.recipe.reading import backbone_section
     from nas_attn.recipe.recipe import LatencySection
 
@@ -83,16 +82,14 @@ def advise(
     task = task or task_of(backbone)
     if task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
-    forms = {init: form for form, init in advising.INIT_OF_FORM.items()}
-    if init not in forms:
-        raise RecipeError(f"--init '{shorten(init)}': {did_you_mean(init, forms)}")
+    if init not in advising.FORM_OF_INIT:
+        raise RecipeError(f"--init '{shorten(init)}': {did_you_mean(init, advising.FORM_OF_INIT)}")
     trained = "pretrained" if target_table(start)["start"] == "pretrained" else "scratch"
-    setting = Situation(task, "backbone", trained, forms[init], module="")
     input_shape = parse_shape(shape or usual_shape(backbone))
     section = latency_section(LatencySection(session_seconds=BRIEF_SESSION_S), settings or [])
     classes = CLASSES.get(task, CLASSES["classification"])
     model = build(backbone_section(backbone), input_shape=input_shape, classes=classes)
-    question = advising.Question(backbone, input_shape, setting, section)
+    question = advising.Question(backbone, input_shape, task, trained, init, section)
     advice = advising.advise(model, question, until=until)
     recipe = _recipe_command(task, data, backbone, start)
     size = input_shape[1:] if shape else None
@@ -134,19 +131,16 @@ def _search_command(
         start: How the target starts.
         size: Height and width of the images, if they were asked for.
     """
-    from nas_attn.answer.advising import INIT_OF_FORM
-
-    setting = advice.question.setting
-    if setting.task != USUAL_TASK or not data.startswith(OWN_IMAGES):
+    if advice.question.task != USUAL_TASK or not data.startswith(OWN_IMAGES):
         return None
     words = ["nas-attn", "search", data.removeprefix(OWN_IMAGES)]
     words += ["--backbone", advice.question.backbone, "--target", start]
     if size is not None:
         height, width = size
         words += ["--set", f"data.size={height if height == width else list(size)}"]
-    if setting.form != "identity":
-        words += ["--set", f"training.init={INIT_OF_FORM[setting.form]}"]
+    if advice.question.init != "identity":
+        words += ["--set", f"training.init={advice.question.init}"]
     likely = advice.most_likely
     if likely is not None:
-        words += ["--placement", str(likely.placement)]
+        words += ["--placement", likely.placement]
     return shlex.join(words)

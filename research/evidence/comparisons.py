@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 
 from nas_attn.errors import DataError
-from nas_attn.model.published_gains import NOT_SAID, Situation
+from research.evidence.fitted import NOT_SAID, Situation
 
 COMPARISONS_FILE = Path(__file__).with_name("comparisons.csv")
 EVIDENCE_TASKS = ("classification", "detection", "segmentation")

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from nas_attn.model.published_gains import COVERAGE, PooledFit
 from research.evidence.comparisons import PublishedComparison, comparisons
+from research.evidence.fitted import COVERAGE, PooledFit
 from research.evidence.pooling import fit, fitted_pairs
 
 DIVISIONS: dict[str, Callable[[PublishedComparison], object]] = {

@@ -26,14 +26,17 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.model.published_gains import TABLE_FILE, PooledFit, Situation
+from nas_attn.attention.catalogue import ROWS
+from nas_attn.model import published_gains
 from research.evidence.comparisons import PublishedComparison, comparisons, trained_pairs
+from research.evidence.fitted import TABLE_FILE, ExpectedGain, PooledFit, Situation
 
 # Random effects: name -> what a row belongs to.
 LEVELS: dict[str, Callable[[PublishedComparison], object]] = {
@@ -272,6 +275,32 @@ def written() -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+def predictions() -> str:
+    """What the package has: a line for each setting, and for each module of the catalogue there."""
+    fitted = PooledFit(json.loads(TABLE_FILE.read_text(encoding="utf-8")))
+    lines = []
+    for one in fitted.fitted:
+        gains = {"": fitted.usual_gain(one.setting)}
+        for module in one.modules:
+            if module in ROWS:
+                gains[module] = fitted.gain(replace(one.setting, module=module))
+        lines += [_prediction(one.setting, module, gain) for module, gain in gains.items()]
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def _prediction(setting: Situation, module: str, gain: ExpectedGain) -> str:
+    figures = {name: round(getattr(gain, name), 4) for name in FIGURES}
+    counts = {"pairs": gain.rows, "networks": gain.groups, "sources": gain.sources}
+    if module:
+        own = gain.own_module, gain.own_groups, gain.own_sources
+        counts = dict(zip(counts, own, strict=True))
+    at = [setting.task, setting.place, setting.start, setting.form, module]
+    return json.dumps({"of": at, "gain": {**figures, **counts}}, ensure_ascii=False)
+
+
+FIGURES = ("mean", "low", "high", "probability")
+
+
 def _rounded(value: Any) -> Any:
     """The same with nine digits of each number, which all computers have in common."""
     if isinstance(value, float):
@@ -285,3 +314,4 @@ def _rounded(value: Any) -> Any:
 
 if __name__ == "__main__":
     TABLE_FILE.write_text(written(), encoding="utf-8")
+    published_gains.TABLE_FILE.write_text(predictions(), encoding="utf-8")

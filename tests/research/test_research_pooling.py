@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nas_attn.model.published_gains import TABLE_FILE, Situation, pooled
 from research.evidence.comparisons import PublishedComparison, comparisons
+from research.evidence.fitted import TABLE_FILE, Situation, pooled
 from research.evidence.pooling import (
     LEVELS,
     PENALTY_SD,
