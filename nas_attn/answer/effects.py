@@ -7,7 +7,7 @@ of the additive model.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -101,10 +101,8 @@ def average_effects(now: Snapshot, what: str) -> Effects | None:
 
 
 def _on_latency(now: Snapshot) -> Effects | None:
-    latencies = {}
-    for v in now.candidates:
-        if v.latency is not None and not is_other(v.placement):
-            latencies[v.key] = v.latency
+    own = (view for view in now.candidates if not is_other(view.placement))
+    latencies = {view.key: view.latency for view in own if view.latency is not None}
     placements = {view.key: view.placement for view in now.candidates}
     model = latency_model(latencies, placements)
     if model is None:
@@ -138,33 +136,22 @@ def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
     """All effects that can be estimated: each as a weighted sum over placements, with its site,
     type and knobs.
     """
-    users = defaultdict[Feature, set[int]](set)
-    kinds = defaultdict[str, set[int]](set)
-    for number, placement in enumerate(placements):
-        for feature in features(placement):
-            users[feature].add(number)
-            kinds[feature.type].add(number)
-
-    def sum_of(choices: Sequence[Feature]) -> Sum:
-        return (*((placement_of([choice]), 1 / len(choices)) for choice in choices), (BARE, -1.0))
-
-    questions = list[tuple[Sum, dict[str, Any]]]()
-    for f in sorted(users):
-        seen = {"observations": len(users[f]), "elsewhere": len(kinds[f.type]) - len(users[f])}
-        questions.append(
-            (
-                sum_of([f]),
-                {"level": "choice", "site": f.site, "type": f.type, "knobs": f.knobs, **seen},
-            )
-        )
-    for kind, all_ in sorted(kinds.items()):
-        of = {
-            "level": "type",
-            "site": "",
-            "type": kind,
-            "knobs": "",
-            "observations": len(all_),
-            "elsewhere": 0,
-        }
-        questions.append((sum_of([f for f in sorted(users) if f.type == kind]), of))
+    users = Counter[Feature]()
+    kinds = Counter[str]()
+    for placement in placements:
+        users.update(features(placement))
+        kinds.update({feature.type for feature in features(placement)})
+    questions = []
+    for f, count in sorted(users.items()):
+        of = {"level": "choice", "site": f.site, "type": f.type, "knobs": f.knobs}
+        counts = {"observations": count, "elsewhere": kinds[f.type] - count}
+        questions.append((_sum_of([f]), of | counts))
+    for kind, count in sorted(kinds.items()):
+        of = {"level": "type", "site": "", "type": kind, "knobs": ""}
+        counts = {"observations": count, "elsewhere": 0}
+        questions.append((_sum_of([f for f in sorted(users) if f.type == kind]), of | counts))
     return questions
+
+
+def _sum_of(choices: Sequence[Feature]) -> Sum:
+    return (*((placement_of([choice]), 1 / len(choices)) for choice in choices), (BARE, -1.0))

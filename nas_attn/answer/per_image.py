@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -27,41 +27,12 @@ MOST_ERRORS = 10
 LONGEST = 2**26
 
 
-@dataclass(frozen=True, slots=True)
-class ByClass:
-    """The share of each class's images that networks classify correctly, as the mean over runs."""
-
-    classes: tuple[str, ...]
-    # of each class
-    images: tuple[int, ...]
-    # key -> share of each class, 0 to 1; None: it has no images
-    values: Mapping[str, tuple[float | None, ...]]
-
-
-def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> ByClass | None:
-    """Accuracy class by class of each network's runs; None without labels or results per image."""
-    if labels is None:
+def _right(run: _Read) -> NDArray[np.uint8] | None:
+    """(images,) whether a run classifies each image correctly; None without results per image."""
+    images = run.score.examples
+    if not run.score.correct or images != len(run.labels.numbers):
         return None
-    images = len(labels.numbers)
-    counts = np.bincount(labels.numbers, minlength=len(labels.classes))
-    values = {}
-    for key, runs in scores.items():
-        right = _right([run for run in runs if run.examples == images], images)
-        if right is not None:
-            values[key] = _known_shares(_right_of_classes(labels, right))
-    return ByClass(labels.classes, tuple(counts.tolist()), values) if values else None
-
-
-def _right(runs: Iterable[Score], images: int) -> NDArray[np.float64] | None:
-    """(images,) share of the runs that classify each image correctly; None without results per
-    image.
-    """
-    bits = [
-        np.unpackbits(np.frombuffer(run.correct, np.uint8), count=images)
-        for run in runs
-        if run.correct
-    ]
-    return np.asarray(np.mean(bits, axis=0, dtype=np.float64)) if bits else None
+    return np.unpackbits(np.frombuffer(run.score.correct, np.uint8), count=images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,18 +153,21 @@ def mistakes(
         return None
     if what == ABSOLUTE_ERROR:
         return _errors(tuple(runs), read)
-    tables: list[NDArray[np.float64]] = []
-    for of in read:
-        table = _share_table(of, len(labels.classes))
-        if table is None:
-            return None
-        tables.append(table)
+    tables = [[_shares(run) for run in of] for of in read]
+    if any(row is None or len(row) != len(labels.classes) for of in tables for row in of):
+        return None
+    counts = []
+    if len(labels.numbers) and not divisions:
+        counts = np.bincount(labels.numbers, minlength=len(labels.classes)).tolist()
     return Mistakes(
         what=what,
         keys=tuple(runs),
         classes=labels.classes,
-        images=_images_of_classes(_all_labels(labels, divisions)),
-        shares=tuple(_known_shares(table.mean(0)) for table in tables),
+        images=tuple(counts),
+        shares=tuple(
+            tuple(None if math.isnan(share) else share for share in _mean(of).tolist())
+            for of in tables
+        ),
         confusion=tuple(_confusion(of) for of in read),
     )
 
@@ -223,40 +197,6 @@ def _errors(keys: tuple[str, ...], read: Sequence[Sequence[_Read]]) -> Mistakes:
     )
 
 
-def _share_table(runs: Sequence[_Read], classes: int) -> NDArray[np.float64] | None:
-    """(runs, classes); None: a run's shares are unknown."""
-    rows = [_shares(run) for run in runs]
-    if any(row is None or len(row) != classes for row in rows):
-        return None
-    return np.array(rows, float)
-
-
-def _images_of_classes(labels: Labels) -> tuple[int, ...]:
-    """How many images each class has; empty: nobody knows."""
-    if not len(labels.numbers):
-        return ()
-    known = labels.numbers[labels.numbers >= 0]
-    return tuple(np.bincount(known, minlength=len(labels.classes)).tolist())
-
-
-def _known_shares(shares: NDArray[np.float64]) -> tuple[float | None, ...]:
-    """(classes,) with None in NaN's place."""
-    return tuple(None if math.isnan(share) else float(share) for share in shares)
-
-
-def _all_labels(labels: Labels, divisions: Mapping[int, Labels]) -> Labels:
-    """The labels of all images that are divided, -1 where no division took one for validation; of
-    one division, its own.
-    """
-    drawn = [of for of in divisions.values() if of.images is not None and len(of.numbers)]
-    if not drawn:
-        return labels
-    numbers = np.full(drawn[0].divided, -1, np.int32)
-    for of in drawn:
-        numbers[of.images] = of.numbers
-    return Labels(labels.classes, numbers)
-
-
 def _shares(run: _Read) -> NDArray[np.float64] | None:
     """(classes,) IoU, average precision or accuracy of one run; NaN for a class without examples;
     None if unknown.
@@ -269,25 +209,17 @@ def _shares(run: _Read) -> NDArray[np.float64] | None:
         true = pixels.sum(1)
         both = np.diag(pixels)
         return np.where(true > 0, both / np.maximum(true + pixels.sum(0) - both, 1), np.nan)
-    right = _right([run.score], run.score.examples)
-    if right is None or len(right) != len(run.labels.numbers):
+    right = _right(run)
+    if right is None:
         return None
-    return _right_of_classes(run.labels, right)
-
-
-def _right_of_classes(labels: Labels, right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(classes,) share of each class's images that are right; NaN without images."""
-    counts = np.bincount(labels.numbers, minlength=len(labels.classes))
-    right_of_class = np.bincount(labels.numbers, right, len(counts))
+    counts = np.bincount(run.labels.numbers, minlength=len(run.labels.classes))
+    right_of_class = np.bincount(run.labels.numbers, right, len(counts))
     return np.where(counts > 0, right_of_class / np.maximum(counts, 1), np.nan)
 
 
-def _mean(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _mean(rows: Sequence[Any]) -> NDArray[np.float64]:
     """The mean over the rows of what is not NaN in them; NaN where all are."""
-    table = np.array(rows)
-    there = ~np.isnan(table)
-    total = np.where(there, table, 0.0).sum(0)
-    return np.asarray(np.where(there.any(0), total / np.maximum(there.sum(0), 1), np.nan))
+    return np.asarray(np.ma.masked_invalid(rows).mean(0).filled(np.nan))
 
 
 def _confusion(runs: Sequence[_Read]) -> NDArray[np.float64] | None:
@@ -303,10 +235,9 @@ def _confusion(runs: Sequence[_Read]) -> NDArray[np.float64] | None:
 
 def _found(run: _Read) -> NDArray[np.int64] | None:
     """(images,) the class that a classifier predicts for each of the run's images."""
-    numbers = run.labels.numbers
-    right = _right([run.score], run.score.examples)
-    if run.answers.wrong is None or right is None or len(right) != len(numbers):
+    right = _right(run)
+    if run.answers.wrong is None or right is None:
         return None
-    classes = numbers.astype(np.int64)
+    classes = run.labels.numbers.astype(np.int64)
     classes[right == 0] = run.answers.wrong
     return classes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -67,10 +66,6 @@ def placement_of(choices: Iterable[Feature]) -> Placement:
     return Placement(tuple(feature.assignment for feature in sorted(choices)))
 
 
-# most letters of a line that can be broken
-LINE_LETTERS = 88
-
-
 @dataclass(frozen=True, slots=True)
 class BackboneStage:
     """A stage of a study's backbone."""
@@ -99,7 +94,7 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str
     if built is None:
         return lambda _placement, _key: ""
     sites = recipe.space.sites
-    arguments = [f"input_shape={built.input_shape}", f"init={_quoted(recipe.training.init)}"]
+    arguments = [f"input_shape={built.input_shape}", f"init={recipe.training.init!r}"]
     arguments += [f"custom={dict(sites.custom)!r}"] if sites.custom else []
     arguments += ["heads=True"] if sites.heads else []
 
@@ -116,10 +111,8 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str
         bare = [*imported, "", *made]
         if not attached:
             return "\n".join(bare)
-        call = _call(
-            "na.attach", ["model", _quoted(str(placement)), *arguments, f"key={_quoted(key)}"]
-        )
-        return "\n".join([*bare, *call])
+        key_and_rest = ", ".join([repr(str(placement)), *arguments, f"key={key!r}"])
+        return "\n".join([*bare, f"na.attach(model, {key_and_rest})"])
 
     return lines
 
@@ -127,36 +120,14 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str
 def _backbone(backbone: BackboneSection, built: BuiltFor) -> tuple[list[str], list[str]]:
     if backbone.name.startswith(PYTHON):
         module, _, name = backbone.name.removeprefix(PYTHON).rpartition(".")
-        if (
-            name.isidentifier()
-            and module not in ("", "__main__")
-            and all(p.isidentifier() for p in module.split("."))
-        ):
+        words = [*module.split("."), name]
+        if module != "__main__" and all(word.isidentifier() for word in words):
             return [f"from {module} import {name}"], [f"model = {name}()"]
-        return [], [
-            (
-                "model = ...  # the network that was given to na.search:"
-                f" {backbone.name.removeprefix(PYTHON)}()"
-            )
-        ]
-    arguments = [
-        _quoted(backbone.name),
-        f"input_shape={built.input_shape}",
-        f"classes={built.classes}",
-    ]
+        return [], [f"model = ...  # the network that was given to na.search: {module}.{name}()"]
+    arguments = [repr(backbone.name), f"input_shape={built.input_shape}"]
+    arguments.append(f"classes={built.classes}")
     arguments += [f"width={backbone.width}"] if backbone.width is not None else []
     arguments += [f"options={dict(backbone.options)!r}"] if backbone.options else []
-    arguments += [f"norms={_quoted(backbone.norms)}"] if backbone.norms == "frozen" else []
-    return ["from nas_attn import backbones"], _call("model = backbones.create", arguments)
-
-
-def _call(function: str, arguments: list[str]) -> list[str]:
-    """A call in one line; if that is too long, with one argument a line."""
-    line = f"{function}({', '.join(arguments)})"
-    if len(line) <= LINE_LETTERS:
-        return [line]
-    return [f"{function}(", *(f"    {argument}," for argument in arguments), ")"]
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    arguments += [f"norms={backbone.norms!r}"] if backbone.norms == "frozen" else []
+    made = f"model = backbones.create({', '.join(arguments)})"
+    return ["from nas_attn import backbones"], [made]
