@@ -44,7 +44,6 @@ import torch
 from benchmarks.rows import append_row, read_rows
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.answer_text import answer_lines
-from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.data import loading
 from nas_attn.errors import NasAttnWarning
@@ -382,18 +381,14 @@ def ours(
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     with Database(url) as database:
         now = snapshot(database.study(database.studies()[0].name))
-    found = recommended(now)
-    against = found.against_none if found is not None else None
-    odds = against.gain.probability if against and against.gain else None
-    said = {"odds": odds, "answer": answer_lines(answer_of(now))}
-    control = now.find(found.instead) if found is not None and found.instead else None
-    text = (
-        NONE
-        if found is None
-        else str(control.placement)
-        if control
-        else text_of(bench, str(found.placement))
-    )
+    found = answer_of(now)
+    odds = found.chosen.gain.probability if found.chosen else None
+    said = {"odds": odds, "answer": answer_lines(found)}
+    text = NONE
+    if found.taken is not None:
+        text = str(found.taken.placement)
+        if not found.taken.view.control:
+            text = text_of(bench, text)
     return text, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said
 
 

@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from nas_attn.answer.answer import SURE_ENOUGH, Answer, Option, answer_of
+from nas_attn.answer.pair_tests import Family, TestedNetwork
 from nas_attn.answer.reading import families, keep_family
-from nas_attn.answer.validation import Family, TestedNetwork
+from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
+from nas_attn.model import Gain
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.notation import parse
@@ -50,6 +53,23 @@ def recipe(**changes: Any) -> Recipe:
         "training": {"start": "backbone", "rungs": [1, 3]},
     }
     return recipe_from(table | changes, where="made_study")
+
+
+def recommended(now: Snapshot) -> CandidateView:
+    """The placement that the answer chooses, or the bare backbone where it chooses none."""
+    found = answer_of(now)
+    view = now.bare if found.chosen is None else found.chosen.view
+    assert found.reason is not None
+    assert view is not None
+    return view
+
+
+def taking(now: Snapshot, key: str) -> Answer:
+    """The answer of a study if it took a network instead of attention."""
+    view = now.find(key)
+    assert view is not None
+    gain = view.gains.get(now.metric, Gain())
+    return replace(answer_of(now), taken=Option(Means.LARGER, view, gain, SURE_ENOUGH))
 
 
 def _networks(placements: dict[str, str], recommended: str) -> tuple[TestedNetwork, ...]:

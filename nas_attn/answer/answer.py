@@ -1,233 +1,321 @@
-"""The answer of a study: what to do, what it brings, what it costs, how sure that is, what follows.
+"""The answer of a study: what to do for a better network, by whichever means. It uses estimates
+from the search: a suggestion, not a claim.
 
-It is computed once; terminal, report, notebook, dashboard and JSON are rendered from it.
+The rule. Options are the networks scored at the last rung with a known gain over the bare backbone,
+and a longer training of that. Only networks within the recipe's limits count.
+1. Attention: of the placements on the front (with a latency limit: of all within it; where one has
+   run twice, without those that ran once), the best bet has the largest gain, weighted with its
+   probability. If the gain is less likely than 70 %, from scratch than 80 %, or if the expected
+   loss of keeping the bare backbone does not count, none is chosen. Else it is the fastest one that
+   is likely enough, and whose estimate is less than what counts (`worth`) below the best bet's.
+   `worth` is the recipe's, else a tenth of the best bet's gain or of one run's noise.
+2. A larger network, in reach: within the limit of the latency; without one, at no more latency than
+   attention that is chosen, else at up to twice the bare backbone's. It is taken if it gains with a
+   probability of 99.5 %, by enough to count, and if it is likely better than the attention that is
+   chosen. Of several, with a limit, the fastest of those that give up too little against the best
+   to count; without one, the one that gains most for its latency.
+3. A smaller network, the fastest one that is surely faster than the bare backbone: where nothing
+   above is likely, if it is not worse by more than what counts; else if it gains as a larger one
+   has to, and gives up too little against the network above to count.
+4. A longer training, if it gains with a probability of 99.5 %, by enough to count. It leads where
+   it gains more than the network above; nothing tells what both together gain.
+5. Else the bare backbone is kept.
+A test decides on a network of 2 or 3: one that shows a gain stands for the 99.5 %, one that shows a
+loss that counts rules it out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from statistics import fmean
 
-from nas_attn.answer.length import LengthGain, may_bring_much
-from nas_attn.answer.means import (
-    AttentionVerdict,
-    Option,
-    attention_verdict,
-    leading_length,
-    longer_training,
-    options,
-    recommended,
-)
-from nas_attn.answer.next_step import (
-    MOST_RUNS,
-    Lacking,
-    NextCommand,
-    Purpose,
-    after_a_test,
-    after_the_search,
-    continued,
-    deciding_test,
-    long_enough,
-    longer_study,
-)
-from nas_attn.answer.pooled import PooledTest
-from nas_attn.answer.recommending import (
-    NO_CHANCE,
-    REQUIRED,
-    Comparison,
-    Recommendation,
-)
+from nas_attn.answer.drawing import DrawnStage, drawing_of
+from nas_attn.answer.length import LengthGain
+from nas_attn.answer.pair_tests import PairTest
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
-from nas_attn.model import Gain
-from nas_attn.model.features import BackboneStage, features, is_other
+from nas_attn.model import TARGET_RUNG, Evidence, Gain
+from nas_attn.model.hypotheses import cdf
 from nas_attn.recipe.recipe import TrainingSection
+from nas_attn.recipe.tables import is_cost, is_share
 from nas_attn.space.placement import BARE, Placement
+from nas_attn.storage.records import Latency
+
+# probability of being better than the bare backbone that a placement needs
+REQUIRED = 0.70
+# the same from scratch: with 70 %, attention is taken in 7 % of simulated studies in which nothing
+# gains (research/notes/trust.md)
+REQUIRED_FROM_SCRATCH = 0.80
+# probability of a gain that a means other than attention needs; attention is what was asked for.
+# With 95 % for each, some means were taken in 19 % of simulated studies from scratch in which none
+# gains (research/notes/trust.md)
+SURE_ENOUGH = 0.995
+# probability of being better that a best bet needs
+PROMISING = 0.5
+# least probability of a difference that is not called chance
+NO_CHANCE = 0.95
+# share of the best gain, or of one run's noise, that is the smallest difference that counts
+COUNTS = 0.1
+# a control with at most so many times a placement's latency costs the same
+LIKE_LATENCY = 1.05
+# times of the bare backbone's latency that a network may take where nothing says what is too much:
+# who would pay more has a larger backbone to begin with
+MOST_LATENCY = 2.0
+# share of the latency that a user does not feel: to be cheaper than that brings nothing
+UNFELT = 0.1
+# of an accuracy or the like: a smaller loss does not count where the recipe does not say what does
+EQUAL_WITHIN = 0.005
 
 
-class AnswerVerdict(Enum):
-    """What to do."""
+class Lacking(Enum):
+    """Why nothing is recommended."""
 
-    TAKE = auto()
-    """Take a placement of attention."""
-    KEEP = auto()
-    """Keep the bare backbone."""
-    CONTROL = auto()
-    """Take a larger network without attention."""
-    SMALLER = auto()
-    """Take a smaller network, bare or with attention, that loses nothing that counts."""
-    LONGER = auto()
-    """Train the bare backbone longer."""
-    EARLY = auto()
-    """The search trained too briefly to recommend anything."""
-    NOTHING = auto()
-    """Nothing is recommended, or not yet."""
-
-
-MEANS = {
-    AnswerVerdict.TAKE: Means.ATTENTION,
-    AnswerVerdict.CONTROL: Means.LARGER,
-    AnswerVerdict.SMALLER: Means.SMALLER,
-    AnswerVerdict.LONGER: Means.LONGER,
-}
-"""What a user does who follows an answer."""
+    TOO_BRIEF = auto()
+    """The search trained more briefly than the target."""
+    CONSTANT = auto()
+    """The metric is the same for all candidates."""
+    BARE_NOT_SCORED = auto()
+    """The bare backbone, with which all are compared, has no score at the last rung yet."""
+    BARE_NOT_ENDED = auto()
+    """It has not ended all its runs."""
+    NOT_MEASURED = auto()
+    """Candidates that were trained lack their latencies."""
+    ONLY_BARE = auto()
+    """Nothing but the bare backbone has been scored."""
+    NONE_WITHIN = auto()
+    """No scored candidate is within the recipe's limit of the latency."""
+    NOTHING_SCORED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedModule:
-    """A module at a stage."""
+class Reason(Enum):
+    """Why a placement of attention is chosen, or none."""
 
-    type: str
-    choice: str
-    """In notation, with its knobs."""
-    block: str = ""
-    """`block2`; empty: the whole stage."""
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnStage:
-    """A stage of the network, with what goes where."""
-
-    name: str
-    role: str
-    """`backbone`, `neck` or `head`."""
-    modules: tuple[PlacedModule, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NamedNetwork:
-    """A network by the label that all tables use, and its placement."""
-
-    key: str
-    label: str
-    """`uniform eca`, `trial 12`, `control dwconv`; `none` for the bare backbone; the placement
-    of what is no candidate.
-    """
-    placement: Placement
-
-
-@dataclass(frozen=True, slots=True)
-class Brought:
-    """What a network brings over the bare backbone, in the metric's unit; positive is better."""
-
-    of: NamedNetwork
-    metric: str
-    mean: float
-    low: float
-    """Of the 95 % interval."""
-    high: float
-    before: float | None
-    """The bare backbone's value."""
-    after: float | None
-    """The network's value."""
-    on_test_images: bool
+    NOTHING_LIKELY = auto()
+    """No placement is likely enough to be better than the bare backbone."""
+    OUT_OF_REACH = auto()
+    """No scored placement is within the latency limit."""
+    TOO_SMALL = auto()
+    """The gain of the best bet does not count."""
+    LARGEST_GAIN = auto()
+    FASTEST = auto()
+    """The fastest of those that give up too little against the best bet to count."""
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
-    """What a network costs."""
+class Option:
+    """Something that a user can do: take a network, or train the bare backbone longer."""
 
-    of: NamedNetwork
-    ratio: float
-    """Latency, in times of the bare backbone's."""
-    low: float
-    high: float
-    before_ms: float
-    after_ms: float
-    machine: str
-    measured: bool
-    """False: predicted from other placements."""
-
-
-@dataclass(frozen=True, slots=True)
-class Certainty:
-    """How sure the gain is."""
-
-    of: NamedNetwork
-    probability: float | None
-    """That it helps; None: not known."""
-    runs: int
-    """Of this network, behind the estimate."""
-    training: TrainingSection | None
-    """How these runs were trained."""
-    test: PooledTest | None
-    """All tests of the network, or, if the bare backbone is kept, of the best that was tested."""
-    confirmed: bool
-    """Whether the test shows the gain that the answer states."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """Another network beside the one that is taken."""
-
-    of: NamedNetwork
-    ratio: float
-    """Latency, in times of the bare backbone's."""
-    instead_of: float
-    """That of the network that is taken."""
+    means: Means
+    view: CandidateView
+    """The network; of a longer training, the bare backbone."""
     gain: Gain
-    """Over the network that is taken; in most cases a loss."""
+    """Over the bare backbone."""
+    needed: float
+    """Probability of a gain that the means needs."""
+    tested: PairTest | None = None
+    length: LengthGain | None = None
 
     @property
-    def may_be_chance(self) -> bool:
-        return max(self.gain.probability, self.gain.worse) < NO_CHANCE
+    def key(self) -> str:
+        return self.view.key
+
+    @property
+    def placement(self) -> Placement:
+        return self.view.placement
+
+    @property
+    def ratio(self) -> float:
+        """Latency, in times of the bare backbone's; infinite where it is not known."""
+        return 1.0 if self.length else self.view.latency_ratio
+
+    @property
+    def shown_to_gain(self) -> bool:
+        """Whether a test shows it."""
+        return self.tested is not None and self.tested.word == "better"
+
+    def helps(self, counts: float) -> bool:
+        """Whether it is likely enough to help, by enough to count, or is shown to."""
+        likely = self.shown_to_gain or self.gain.probability >= self.needed
+        return likely and self.gain.mean >= counts
+
+    def may_help(self, counts: float) -> bool:
+        """Whether it is as likely to help as attention has to be."""
+        return self.gain.probability >= REQUIRED and self.gain.mean >= counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The answer of a study. What is not known, or does not apply, is None."""
+    """The answer of a study. Texts look the rest up in its snapshot."""
 
     now: Snapshot
-    verdict: AnswerVerdict
     lacking: Lacking | None = None
     """Why nothing is recommended."""
-    best: Recommendation | None = None
-    """The placement that the reasons are about; what is recommended early, too, if only the bare
-    backbone was scored, or if the search trained too briefly.
-    """
-    taken: NamedNetwork | None = None
-    """The network to take; the bare backbone if that is to be kept."""
-    drawing: tuple[DrawnStage, ...] = ()
-    """Of that network, its stages as they are executed; empty for another backbone."""
-    gain: Brought | None = None
-    """Of the network to take. If the bare backbone is kept: of the most promising placement."""
-    cost: Paid | None = None
-    """Of the same network as the gain."""
-    certainty: Certainty | None = None
-    next: NextCommand | None = None
-    faster: Alternative | None = None
-    slower: Alternative | None = None
-    attention: AttentionVerdict | None = None
-    """None where no placement was scored."""
-    also: tuple[Option, ...] = ()
-    """What else is likely to help, the largest gain first."""
-    longer: LengthGain | None = None
-    """What a longer training brings the bare backbone, if it is likely to bring something."""
-    longer_open: LengthGain | None = None
-    """The same, if it may bring much and the images are too few to tell."""
-    too_many_runs: bool = False
-    """Whether a test of the most promising placement takes more than MOST_RUNS trainings."""
+    taken: Option | None = None
+    """None: the bare backbone is kept, or nothing is recommended."""
+    options: tuple[Option, ...] = ()
+    """All networks with a known gain, and the longer training."""
+    chosen: Option | None = None
+    """Of the placements of attention, whichever means leads; None: none is likely enough."""
+    bet: Option | None = None
+    """The best bet of them."""
+    larger: Option | None = None
+    """The best larger network, of those in reach if there are any."""
+    in_reach: bool = False
+    """Whether the answer could take that one."""
+    reason: Reason | None = None
+    """Why a placement is chosen, or none; None where none was judged."""
+    worth: float | None = None
+    """The smallest difference that counts; None: nothing is likely to help."""
 
     @property
     def means(self) -> Means:
         """What a user does who follows the headline."""
-        return MEANS.get(self.verdict, Means.NOTHING)
+        return Means.NOTHING if self.taken is None else self.taken.means
 
     @property
     def keeps_bare(self) -> bool:
-        return self.verdict is AnswerVerdict.KEEP
+        return self.lacking is None and self.taken is None
+
+    @property
+    def verdict(self) -> str:
+        """What to do, in a word, as JSON has it."""
+        if self.means is Means.NOTHING and self.lacking is not None:
+            early = self.lacking is Lacking.TOO_BRIEF and self.reason is not None
+            return "early" if early else "nothing"
+        return {
+            Means.NOTHING: "keep",
+            Means.ATTENTION: "take",
+            Means.LARGER: "control",
+        }.get(self.means, str(self.means))
+
+    @property
+    def drawing(self) -> tuple[DrawnStage, ...]:
+        """The stages of the network to take, as they are executed; empty for another backbone."""
+        if self.lacking is not None:
+            return ()
+        return drawing_of(self.now, BARE if self.taken is None else self.taken.placement)
+
+    @property
+    def attention(self) -> Option | None:
+        """The placement that is chosen, or promises most; None where none was scored."""
+        return self.chosen or self.bet
+
+    @property
+    def longer(self) -> Option | None:
+        """The longer training of the bare backbone; None: not tried."""
+        return next((one for one in self.options if one.means is Means.LONGER), None)
+
+    @property
+    def counts(self) -> float:
+        """The smallest gain that counts."""
+        return self.worth if self.worth is not None else self.now.recipe.answer.worth or 0.0
+
+    @property
+    def judged(self) -> bool:
+        """Whether placements were compared with the bare backbone as the target trains."""
+        return self.reason is not None and self.now.brief is None
 
     @property
     def taken_key(self) -> str | None:
         """Key of the network that the answer takes, or of the bare backbone where nothing else was
         scored; None without one.
         """
-        if self.best is None or self.now.brief is not None:
+        if not self.judged or self.now.bare is None:
             return None
-        if self.verdict is AnswerVerdict.LONGER and self.taken is not None:
-            return self.taken.key
-        return self.best.taken
+        return self.now.bare.key if self.taken is None else self.taken.key
+
+    @property
+    def test(self) -> PairTest | None:
+        """All tests of the network that is taken; if that is the bare backbone, of the best of the
+        networks that were tested. Of several lengths of the training, the longest.
+        """
+        tests = [test for test in self.now.pooled if test.metric == self.now.primary]
+        mine = [test for test in tests if test.key == self.taken_key]
+        if mine:
+            return max(mine, key=lambda test: test.epochs)
+        if self.keeps_bare:
+            return max(tests, key=lambda test: test.difference, default=None)
+        return None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether a test shows that the network that is taken helps."""
+        test = self.test
+        return test is not None and test.key == self.taken_key and test.word == "better"
+
+    @property
+    def training(self) -> TrainingSection | None:
+        """How the runs were trained that the estimates are of."""
+        model = self.now.evidence.get(self.now.metric)
+        return None if model is None else _training(self.now, model)
+
+    def over(self, one: Option, other: Option) -> Gain | None:
+        """The gain of one network over another."""
+        return _difference(self.now.evidence[self.now.metric], one, other)
+
+    @property
+    def faster(self) -> Option | None:
+        """Beside the placement that is chosen: the fastest one that is surely faster, likely to
+        help and loses less than twice what counts, else the most promising of these.
+        """
+        if self.chosen is None or self.bet is None:
+            return None
+        quick = [
+            one
+            for one in self._placements
+            if one.gain.probability >= one.needed and _surely_faster(one, self.chosen)
+        ]
+        level = [one for one in quick if self._given_up(one) < 2 * self.counts]
+        if level:
+            return min(level, key=lambda one: one.ratio)
+        return max(quick, key=lambda one: one.gain.worth, default=None)
+
+    @property
+    def slower(self) -> Option | None:
+        """Beside the placement that is chosen: of those on the front that are surely slower, the
+        one with the largest gain; None if none gains more.
+        """
+        if self.chosen is None:
+            return None
+        slow = [
+            one
+            for one in self.options
+            if one.view.on_front_of_placements and _surely_faster(self.chosen, one)
+        ]
+        best = max(slow, key=lambda one: one.gain.mean, default=None)
+        return best if best is not None and best.gain.mean > self.chosen.gain.mean else None
+
+    @property
+    def also(self) -> tuple[Option, ...]:
+        """What else is likely to help, the largest gain first; of each means one."""
+        if self.verdict == "early":
+            return ()
+        found = [self.chosen, self.longer, *self._quicker[:1]]
+        if self.in_reach or self.now.latency_limit is None:
+            found.append(self.larger)
+        likely = [
+            one
+            for one in found
+            if one is not None
+            and one.means is not self.means
+            and (one is self.chosen or one.helps(self.counts))
+        ]
+        return tuple(sorted(likely, key=lambda one: -one.gain.mean))
+
+    @property
+    def _placements(self) -> list[Option]:
+        return [one for one in _pool(self.now, self.options) if one.means is Means.ATTENTION]
+
+    @property
+    def _quicker(self) -> list[Option]:
+        """Smaller networks that help, the largest gain first."""
+        found = [one for one in _smaller(self.now, self.options) if one.helps(self.counts)]
+        return sorted(found, key=lambda one: -one.gain.mean)
+
+    def _given_up(self, one: Option) -> float:
+        assert self.bet is not None
+        return _given_up(self.now, self.bet, one)
 
     @property
     def compared_keys(self) -> tuple[str, ...]:
@@ -235,338 +323,302 @@ class Answer:
         as they exist, each once.
         """
         now = self.now
-        metric = now.primary or ""
-        if self.taken_key is None or metric not in now.evidence:
+        if self.taken_key is None or now.bare is None:
             return ()
-        bare = [] if now.bare is None else [now.bare.key]
-        able = []
-        for v in now.candidates:
-            if v.state == "scored" and metric in v.estimates:
-                able.append(v)
-        first = list(dict.fromkeys([self.taken_key, *bare]))
-        others = [view.key for view in now.ordered(able) if view.key not in first]
-        return (*first, *others[:1])
+        first = list(dict.fromkeys([self.taken_key, now.bare.key]))
+        scored = [view for view in now.candidates if view.state == "scored"]
+        able = [view for view in scored if now.metric in view.estimates and view.key not in first]
+        return (*first, *(view.key for view in now.ordered(able)[:1]))
 
 
 def answer_of(now: Snapshot) -> Answer:
     """Computes the answer of a study as of now."""
-    return answer_with(now, recommended(now))
+    bare = now.bare
+    model = now.evidence.get(now.primary or "")
+    constant = any(same.metric == now.primary for same in now.constants)
+    if model is None or constant or bare is None or bare.key not in {v.key for v in now.finished}:
+        return Answer(now=now, lacking=_lacking(now))
+    options = _options(now, model, bare)
+    found = _attention(now, Answer(now=now, options=options), model)
+    if found.reason is None:
+        return Answer(now=now, lacking=_lacking(now))
+    waiting = (view.beats_none or 0.0 for view in now.lacks_latency if not view.control)
+    if found.chosen is None and max(waiting, default=0.0) >= _bar(now, model):
+        return Answer(now=now, lacking=Lacking.NOT_MEASURED)
+    found = _with_larger(found)
+    found = replace(found, taken=_smaller_instead(found) or found.taken)
+    return _with_length(found)
 
 
-def answer_with(now: Snapshot, best: Recommendation | None) -> Answer:
-    """Computes the answer of a study that recommends `best`."""
-    leading = None if best is None else leading_length(now, best)
-    if best is None or (leading is None and _only_bare(now, best)):
-        why = _lacking(now, best)
-        return Answer(
-            now=now,
-            verdict=AnswerVerdict.NOTHING,
-            lacking=why,
-            best=best,
-            next=continued(now, why),
-        )
-    if leading is not None:
-        return _longer_first(now, best, leading)
-    if now.brief is not None:
-        return _early(now, best)
-    test = _test_that_counts(now, best)
-    bet = None
-    if test is None and best.worth is None and best.instead is None:
-        bet = deciding_test(now, best)
-    if test is not None:
-        step = after_a_test(now, best, test)
-    elif bet is not None and bet.runs <= MOST_RUNS:
-        step = bet
-    else:
-        step = after_the_search(now, best)
-    longer = longer_training(now, best, REQUIRED)
-    if step is None and longer is not None:
-        # what is left that may help
-        step = longer_study(now, longer.longer)
-    taken = _named(now, best.taken)
-    shown = _shown(now, best, test, step)
-    verdict = _verdict(now, best)
-    may = longer is None and may_bring_much(now.longer, now.metric)
-    means = MEANS.get(verdict, Means.NOTHING)
-    return Answer(
-        now=now,
-        verdict=verdict,
-        best=best,
-        taken=taken,
-        drawing=drawing_of(now, taken.placement),
-        gain=_gain(now, best, shown, test),
-        cost=_cost(now, shown),
-        certainty=_certainty(now, best, shown, test),
-        next=step,
-        faster=_alternative(now, best, best.cheaper),
-        slower=_alternative(now, best, best.slower),
-        attention=attention_verdict(now, best),
-        also=tuple(option for option in options(now, best) if option.means is not means),
-        longer=longer,
-        longer_open=now.longer if may else None,
-        too_many_runs=bet is not None and bet.runs > MOST_RUNS,
-    )
+def required_from(start: str) -> float:
+    """The probability of being better than the bare backbone that a placement needs, by what
+    training starts from.
+    """
+    return REQUIRED_FROM_SCRATCH if start == "scratch" else REQUIRED
 
 
-def _longer_first(now: Snapshot, best: Recommendation, longer: LengthGain) -> Answer:
-    """A longer training gains more than any network of the study."""
-    gain = longer.gain
-    # nothing is recommended without it
-    assert now.bare is not None
-    bare = _named(now, now.bare.key)
-    brief = now.brief is not None
-    return Answer(
-        now=now,
-        verdict=AnswerVerdict.LONGER,
-        lacking=Lacking.TOO_BRIEF if brief else None,
-        best=best,
-        taken=None if brief else bare,
-        drawing=() if brief else drawing_of(now, BARE),
-        gain=Brought(bare, best.metric, gain.mean, gain.low, gain.high, None, None, False),
-        cost=_cost(now, bare),
-        certainty=Certainty(bare, gain.probability, longer.seeds, None, None, confirmed=False),
-        next=long_enough(now) if brief else longer_study(now, longer.longer),
-        attention=attention_verdict(now, best),
-        also=tuple(one for one in options(now, best) if one.means is not Means.LONGER),
-        longer=longer,
-    )
+def promising(gain: Gain) -> bool:
+    """Whether a placement is more likely to help than not."""
+    return gain.mean > 0 and gain.probability >= PROMISING
 
 
-def _early(now: Snapshot, best: Recommendation) -> Answer:
-    """The best-looking placement after a training that is too short for a recommendation."""
-    looking_best = next((view for view in now.ordered(now.able_to_win) if not view.is_bare), None)
-    early = Answer(
-        now=now,
-        verdict=AnswerVerdict.EARLY,
-        lacking=Lacking.TOO_BRIEF,
-        best=best,
-        attention=attention_verdict(now, best),
-        next=long_enough(now),
-    )
-    if looking_best is None or best.metric not in looking_best.gains:
-        return early
-    shown = _named(now, looking_best.key)
-    return replace(
-        early,
-        gain=_estimated(now, shown),
-        cost=_cost(now, shown),
-        certainty=_certainty(now, best, shown, None),
-    )
+def margin_of(now: Snapshot) -> float:
+    """The loss that does not count, in the metric's unit; 0 where nobody says it of a metric that
+    is no accuracy or the like.
+    """
+    return now.recipe.answer.worth or (EQUAL_WITHIN if is_share(now.metric) else 0.0)
 
 
-# ------------------------------------------------------------------------- what is recommended
+def chance_of_no_loss(now: Snapshot, gain: Gain) -> float:
+    """The probability that a network of this gain over the bare backbone loses nothing that
+    counts.
+    """
+    return float(cdf((gain.mean + margin_of(now)) / max(gain.sd, 1e-12)))
 
 
-def _only_bare(now: Snapshot, best: Recommendation) -> bool:
-    """Whether nothing but bare backbones was compared."""
-    return best.placement == BARE and all(view.placement == BARE for view in now.finished)
+# ---------------------------------------------------------------------------------- options
 
 
-def _lacking(now: Snapshot, best: Recommendation | None) -> Lacking:
-    """Why there is no recommendation, or only a bare backbone that was compared with nothing."""
-    if now.brief is not None and best is not None:
-        return Lacking.TOO_BRIEF
+def _options(now: Snapshot, model: Evidence, bare: CandidateView) -> tuple[Option, ...]:
+    bar = _bar(now, model)
+    tests = {test.key: test for test in now.pooled if test.metric == now.primary}
+    options = []
+    for view in now.finished:
+        gain = view.gains.get(model.metric)
+        if gain is not None and not view.is_bare:
+            needed = bar if view.means is Means.ATTENTION else SURE_ENOUGH
+            options.append(Option(view.means, view, gain, needed, tests.get(view.key)))
+    longer = now.longer or (now.brief and now.brief.gain)
+    if longer:
+        options.append(Option(Means.LONGER, bare, longer.gain, SURE_ENOUGH, length=longer))
+    return tuple(options)
+
+
+def _training(now: Snapshot, model: Evidence) -> TrainingSection:
+    recipe = now.recipe
+    return recipe.target_training if model.rung >= TARGET_RUNG else recipe.training
+
+
+def _bar(now: Snapshot, model: Evidence) -> float:
+    return required_from(_training(now, model).start)
+
+
+def _lacking(now: Snapshot) -> Lacking:
+    """Why there is no recommendation."""
     if any(constant.metric == now.primary for constant in now.constants):
         return Lacking.CONSTANT
-    if now.bare is not None and now.bare.state == "running":
-        if now.bare.rung == len(now.recipe.training.rungs) - 1:
-            return Lacking.BARE_NOT_ENDED
-        return Lacking.BARE_NOT_SCORED
+    bare = now.bare
+    if bare is not None and bare.state == "running":
+        at_last = bare.rung == now.recipe.training.last_rung
+        return Lacking.BARE_NOT_ENDED if at_last else Lacking.BARE_NOT_SCORED
     if now.lacks_latency:
         return Lacking.NOT_MEASURED
-    if best is not None:
-        return Lacking.ONLY_BARE
-    limited = now.recipe.limits.bounds_latency
-    if limited and (now.counts["scored"] or now.counts["infeasible"]):
+    if now.recipe.limits.bounds_latency and (now.counts["scored"] or now.counts["infeasible"]):
         return Lacking.NONE_WITHIN
-    return Lacking.NOTHING_SCORED
+    return Lacking.BARE_NOT_SCORED if now.finished else Lacking.NOTHING_SCORED
 
 
-def _verdict(now: Snapshot, best: Recommendation) -> AnswerVerdict:
-    if best.instead is not None:
-        view = now.find(best.instead)
-        smaller = view is not None and view.means is Means.SMALLER
-        return AnswerVerdict.SMALLER if smaller else AnswerVerdict.CONTROL
-    return AnswerVerdict.KEEP if best.is_bare else AnswerVerdict.TAKE
+# -------------------------------------------------------------------------------- attention
 
 
-def _test_that_counts(now: Snapshot, best: Recommendation) -> PooledTest | None:
-    """All tests of the network that the answer takes; if that is the bare backbone, of the best of
-    the networks that were tested.
+def _pool(now: Snapshot, options: Sequence[Option]) -> list[Option]:
+    """The placements that may be taken."""
+    limit = now.latency_limit
+    pool = [
+        one
+        for one in options
+        if one.means is Means.ATTENTION
+        and (one.view.on_front_of_placements if limit is None else one.ratio <= limit)
+    ]
+    repeated = [one for one in pool if one.view.estimates[now.metric].seeds > 1]
+    return repeated or pool
+
+
+def _may_keep(now: Snapshot, pool: Sequence[Option]) -> bool:
+    """Whether the bare backbone may be kept: with a limit, which it always meets; without one,
+    unless a placement that is surely cheaper dominates it: one that costs the same and was luckier
+    does not push it out.
     """
-    tests = [test for test in now.pooled if test.metric == now.primary]
-    # of several lengths of the training, the longest
-    mine = [test for test in tests if test.key == best.taken]
-    if mine:
-        return max(mine, key=lambda test: test.epochs)
-    if best.keeps_bare:
-        return max(tests, key=lambda test: test.difference, default=None)
-    return None
+    assert now.bare is not None
+    if now.latency_limit is not None or now.bare.on_front_of_placements:
+        return True
+    bare = Option(Means.NOTHING, now.bare, Gain(), 0.0)
+    return not any(one.gain.mean >= 0 and _surely_cheaper(now, one, bare) for one in pool)
 
 
-def _shows_gain(best: Recommendation, test: PooledTest) -> bool:
-    """Whether a test shows that the network that is taken helps."""
-    return test.key == best.taken and test.word == "better"
-
-
-def _shown(
-    now: Snapshot, best: Recommendation, test: PooledTest | None, step: NextCommand | None
-) -> NamedNetwork:
-    """The network whose gain and cost the answer states: where the bare backbone is kept, the one
-    that a test is to decide on, or that was tested, else the most promising placement.
+def _attention(now: Snapshot, answer: Answer, model: Evidence) -> Answer:
+    """The answer with what is chosen of the placements; without a reason if nothing may be
+    taken.
     """
-    if step is not None and step.purpose is Purpose.DECIDE:
-        return _named(now, step.key)
-    if not best.keeps_bare:
-        return _named(now, best.taken)
-    if test is not None and now.find(test.key) is None:
-        # any placement can be tested, also one that is no candidate
-        return NamedNetwork(test.key, str(test.placement), test.placement)
-    if test is not None:
-        return _named(now, test.key)
-    return _named(now, best.best_bet.key if best.best_bet else best.key)
+    pool = _pool(now, answer.options)
+    keeps = _may_keep(now, pool)
+    best = max(pool, key=lambda one: one.gain.worth, default=None)
+    if best is None and not keeps:
+        return answer
+    limit = now.latency_limit
+    if best is None or best.gain.worth < 0 or best.gain.probability < best.needed:
+        tried = [one for one in answer.options if one.means is Means.ATTENTION]
+        within = [one for one in tried if one.ratio <= (limit or math.inf) or not one.view.latency]
+        if best is None or best.gain.worth < 0:
+            best = max(within, key=lambda one: one.gain.probability, default=None)
+        out_of_reach = limit is not None and not pool and any(one.view.latency for one in tried)
+        chosen = None if keeps else best
+        reason = Reason.OUT_OF_REACH if out_of_reach else Reason.NOTHING_LIKELY
+        return replace(answer, bet=best, chosen=chosen, taken=chosen, reason=reason)
+    worth = now.recipe.answer.worth
+    if worth is None:
+        worth = COUNTS * max(best.gain.mean, model.noise.paired_sd or 0.0)
+    answer = replace(answer, bet=best, worth=worth)
+    if keeps and _expected_loss(best.gain) < worth:
+        return replace(answer, reason=Reason.TOO_SMALL)
+    able = [one for one in pool if one.gain.probability >= one.needed and one.view.latency]
+    level = [one for one in able if _given_up(now, best, one) < worth]
+    chosen = best
+    if level and best.view.latency:
+        chosen = min(level, key=lambda one: one.ratio)
+    reason = Reason.LARGEST_GAIN if chosen is best else Reason.FASTEST
+    return replace(answer, chosen=chosen, taken=chosen, reason=reason)
 
 
-def _named(now: Snapshot, key: str) -> NamedNetwork:
-    view = now.find(key)
-    # an answer names candidates of its study
-    assert view is not None
-    return NamedNetwork(view.key, view.label, view.placement)
-
-
-# --------------------------------------------------------------------------- gain, cost, certainty
-
-
-def _gain(
-    now: Snapshot, best: Recommendation, shown: NamedNetwork, test: PooledTest | None
-) -> Brought | None:
-    """What the tests have shown where they decide, else the estimate."""
-    if test is None or test.key != shown.key or not (best.is_bare or _shows_gain(best, test)):
-        return _estimated(now, shown)
-    low, high = test.between
-    before, after = _on_test_images(now, test)
-    return Brought(shown, test.metric, test.difference, low, high, before, after, True)
-
-
-def _estimated(now: Snapshot, shown: NamedNetwork) -> Brought | None:
-    """The gain as the model of all runs estimates it; None where it is not known."""
-    metric = now.metric
-    view = now.find(shown.key)
-    gain = None if view is None else view.gains.get(metric)
-    if view is None or gain is None:
-        return None
-    before = None if now.bare is None else now.bare.estimates.get(metric)
-    after = view.estimates.get(metric)
-    return Brought(
-        of=shown,
-        metric=metric,
-        mean=gain.mean,
-        low=gain.low,
-        high=gain.high,
-        before=None if before is None else before.mean,
-        after=None if after is None else after.mean,
-        on_test_images=False,
-    )
-
-
-def _on_test_images(now: Snapshot, test: PooledTest) -> tuple[float | None, float | None]:
-    """(the bare backbone's value, the network's), the means over all tests of the pair."""
-    bare: list[float] = []
-    network: list[float] = []
-    for result in now.validations:
-        family = result.family
-        alike = family.metric == test.metric and family.epochs == test.epochs
-        if alike and family.bare is not None and test.key in result.values:
-            bare += result.values[family.bare]
-            network += result.values[test.key]
-    if not bare or not network:
-        return None, None
-    return fmean(bare), fmean(network)
-
-
-def _cost(now: Snapshot, shown: NamedNetwork) -> Paid | None:
-    view = now.find(shown.key)
-    if view is None or view.latency is None:
-        return None
-    latency = view.latency
-    return Paid(
-        of=shown,
-        ratio=latency.ratio,
-        low=latency.low,
-        high=latency.high,
-        before_ms=latency.reference_ms,
-        after_ms=latency.ms,
-        machine="" if now.latency is None else now.latency.machine,
-        measured=latency.measured,
-    )
-
-
-def _certainty(
-    now: Snapshot, best: Recommendation, shown: NamedNetwork, test: PooledTest | None
-) -> Certainty:
-    view = now.find(shown.key)
-    gain = None if view is None else view.gains.get(best.metric)
-    estimate = None if view is None else view.estimates.get(best.metric)
-    return Certainty(
-        of=shown,
-        probability=None if gain is None else gain.probability,
-        runs=0 if estimate is None else estimate.seeds,
-        training=best.training,
-        test=test,
-        confirmed=test is not None and _shows_gain(best, test),
-    )
-
-
-def _alternative(
-    now: Snapshot, best: Recommendation, other: Comparison | None
-) -> Alternative | None:
-    """A network beside the recommended placement; None without one, or if its latency is not known,
-    or if the answer does not take that placement.
+def _given_up(now: Snapshot, best: Option, other: Option) -> float:
+    """The difference of the estimates of the best one and another; infinite if nothing is known of
+    it.
     """
-    if other is None or other.gain is None or other.latency is None or best.latency is None:
-        return None
-    if best.is_bare or best.instead is not None:
-        return None
-    gain = other.gain
-    # the same difference, from the other's side
-    turned = Gain(-gain.mean, gain.sd, -gain.high, -gain.low, gain.worse, gain.probability)
-    return Alternative(_named(now, other.key), other.latency.ratio, best.latency.ratio, turned)
+    gain = now.evidence[now.metric].gain(best.key, other.key)
+    return 0.0 if best is other else math.inf if gain is None else gain.mean
 
 
-# ------------------------------------------------------------------------------------- drawing
+def _expected_loss(gain: Gain) -> float:
+    """The mean loss from not taking a network, over the cases in which it is better."""
+    if gain.sd == 0:
+        return max(gain.mean, 0.0)
+    z = gain.mean / gain.sd
+    return gain.mean * float(cdf(z)) + gain.sd * math.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
 
 
-def drawing_of(now: Snapshot, placement: Placement) -> tuple[DrawnStage, ...]:
-    """The stages of the study's backbone, each with the modules of a placement; empty for another
-    backbone.
+def surely_faster(one: Latency, other: Latency) -> bool:
+    """Whether `one` is faster with 95 % certainty."""
+    half = math.hypot(one.high - one.low, other.high - other.low) / 2
+    return other.ratio - one.ratio > 1.64 / 1.96 * half
+
+
+def _surely_faster(one: Option, other: Option) -> bool:
+    mine = one.view.latency
+    its = other.view.latency
+    return mine is not None and its is not None and surely_faster(mine, its)
+
+
+def _surely_cheaper(now: Snapshot, one: Option, other: Option) -> bool:
+    """Whether `one` is faster with 95 % certainty, or has less of another cost."""
+    costs = one.view.cost, other.view.cost
+    names = [name for name in now.objectives if is_cost(name) and name != "latency"]
+    less = costs[0] and costs[1] and any(costs[0][name] < costs[1][name] for name in names)
+    return bool(less) or _surely_faster(one, other)
+
+
+# ------------------------------------------------------------------------------- other means
+
+
+def _shown_to_lose(now: Snapshot, one: Option) -> bool:
+    """Whether a test shows that a network is worse than the bare backbone by what counts."""
+    test = one.tested
+    return test is not None and test.word == "worse" and test.between[0] <= -margin_of(now)
+
+
+def _with_larger(answer: Answer) -> Answer:
+    """The answer with the best larger network, which it takes if that is likely better."""
+    now = answer.now
+    limit = now.latency_limit
+    chosen = answer.chosen
+    reach = MOST_LATENCY
+    if limit is not None:
+        reach = limit
+    elif chosen is not None:
+        reach = LIKE_LATENCY * chosen.ratio
+    larger = [
+        one for one in answer.options if one.means is Means.LARGER and not _shown_to_lose(now, one)
+    ]
+    affordable = [one for one in larger if one.view.latency and one.ratio <= reach]
+    some = affordable or larger
+    best = max(some, key=lambda one: one.gain.mean, default=None)
+    likely = [one for one in some if one.view.latency and one.helps(answer.counts)]
+    if likely and limit is not None:
+        largest = max(one.gain.mean for one in likely)
+        level = [one for one in likely if largest - one.gain.mean <= answer.counts]
+        best = min(level, key=lambda one: one.ratio)
+    elif likely:
+        best = max(likely, key=lambda one: one.gain.mean / (max(one.ratio - 1, 0.0) + UNFELT))
+    answer = replace(answer, larger=best, in_reach=bool(affordable))
+    if best is None or not affordable or best not in likely:
+        return answer
+    if chosen is not None:
+        ahead = answer.over(best, chosen)
+        if ahead is None or ahead.probability < REQUIRED or ahead.mean < answer.counts:
+            return answer
+    return replace(answer, taken=best)
+
+
+def _smaller(now: Snapshot, options: Sequence[Option]) -> list[Option]:
+    """The smaller networks that are surely faster, and are not shown to lose."""
+    return [
+        one
+        for one in options
+        if one.means is Means.SMALLER
+        and one.view.latency is not None
+        and one.view.latency.high < 1
+        and not _shown_to_lose(now, one)
+    ]
+
+
+def _smaller_instead(answer: Answer) -> Option | None:
+    """The fastest of the smaller networks that are as good as what is taken; None without one."""
+    now = answer.now
+    taken = answer.taken
+    level = []
+    for one in _smaller(now, answer.options):
+        if taken is None:
+            good = one.gain.low > -margin_of(now)
+        else:
+            good = one.helps(answer.counts) and taken.gain.mean - one.gain.mean < answer.counts
+        if good and one.ratio <= (now.latency_limit or math.inf):
+            level.append(one)
+    return min(level, key=lambda one: one.ratio, default=None)
+
+
+def _with_length(answer: Answer) -> Answer:
+    """The answer with a longer training, if it gains more than what is taken, or if the search has
+    ended before it found the length, with what it has found so far.
     """
-    if is_other(placement):
-        return ()
-    placed: dict[str, list[PlacedModule]] = {}
-    for feature in features(placement):
-        stage, _, block = feature.place.partition(".")
-        module = PlacedModule(feature.type, feature.choice, block)
-        placed.setdefault(stage, []).append(module)
-    stages = now.stages or _stages_in_use(now.candidates)
-    return tuple(
-        DrawnStage(stage.name, stage.role, tuple(placed.get(stage.name, ()))) for stage in stages
-    )
+    now = answer.now
+    brief = now.brief
+    longer = answer.longer
+    if longer is not None and not longer.helps(answer.counts):
+        longer = None
+    taken = answer.taken
+    if longer is not None and taken is not None and brief is None:
+        longer = None if taken.gain.mean >= longer.gain.mean else longer
+    reached = None if brief is None or brief.known else brief.reached
+    if longer is None and reached is not None and reached.gain.probability >= NO_CHANCE:
+        assert now.bare is not None
+        longer = Option(Means.LONGER, now.bare, reached.gain, NO_CHANCE, length=reached)
+    lacking = None if brief is None else Lacking.TOO_BRIEF
+    if longer is not None:
+        return replace(answer, taken=longer, lacking=lacking)
+    if all(view.placement == BARE for view in now.finished):
+        lacking = lacking or (Lacking.NOT_MEASURED if now.lacks_latency else Lacking.ONLY_BARE)
+        return replace(answer, taken=None, lacking=lacking)
+    return answer if brief is None else replace(answer, taken=None, lacking=lacking)
 
 
-def _stages_in_use(views: Iterable[CandidateView]) -> tuple[BackboneStage, ...]:
-    """The stages that any candidate names, where the study does not know its network's."""
-    names = {
-        feature.place.partition(".")[0]
-        for view in views
-        if not is_other(view.placement)
-        for feature in features(view.placement)
-    }
-    roles = {"neck": "neck", "head": "head"}
-    ordered = sorted(names, key=_natural)
-    return tuple(BackboneStage(name, roles.get(name[:4], "backbone")) for name in ordered)
-
-
-def _natural(name: str) -> tuple[str, int]:
-    """Orders `stage2` before `stage10`."""
-    word = name.rstrip("0123456789")
-    return word, int(name[len(word) :] or 0)
+def _difference(model: Evidence, one: Option, other: Option) -> Gain | None:
+    """How much better one network is than another; where they are not in one model, from what each
+    gains over the bare backbone, as if these were independent.
+    """
+    gain = model.gain(one.key, other.key)
+    if gain is not None:
+        return gain
+    mean = one.gain.mean - other.gain.mean
+    widths = (of.gain.high - of.gain.low for of in (one, other))
+    sd = math.hypot(*widths) / (2 * 1.96)
+    better = float(cdf(mean / max(sd, 1e-300)))
+    return Gain(mean, sd, mean - 1.96 * sd, mean + 1.96 * sd, better, 1 - better)

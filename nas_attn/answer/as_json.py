@@ -8,60 +8,35 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from nas_attn.answer.answer import Answer
+from pydantic import BaseModel
+
+from nas_attn.answer.answer import Answer, Option
 from nas_attn.answer.answer_text import answer_lines, below, rows
 from nas_attn.answer.choosing import Chosen, choice_sentences
-from nas_attn.answer.headline import headline
+from nas_attn.answer.headline import called, headline
+from nas_attn.answer.next_step import next_of
 from nas_attn.answer.reasons import reasons, rule_text
-from nas_attn.answer.recommending import Comparison, Recommendation
+from nas_attn.answer.shown import shown
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.space.placement import Placement
 from nas_attn.system.wrapping import Line
 
 Plain = dict[str, Any]
-_FACTS = (
-    "verdict",
-    "taken",
-    "drawing",
-    "gain",
-    "cost",
-    "certainty",
-    "next",
-    "faster",
-    "slower",
-    "longer",
-    "means",
-    "attention",
-    "also",
-)
-"""Of the answer; what else it has stands in the snapshot."""
 
 
 def answer_as_json(answer: Answer) -> Plain:
     """An answer and its study in JSON's types; NaN and infinity become None."""
     now = answer.now
-    own = {
-        "recipe": now.recipe.model_dump(mode="json"),
-        "cautions": [caution.text for caution in now.cautions],
-        "images": now.images.described() if now.images else [],
-    }
-    plain: Plain = {}
-    for item in dataclasses.fields(now):
-        if item.name in own:
-            plain[item.name] = own[item.name]
-        elif item.compare:
-            plain[item.name] = as_json(getattr(now, item.name))
-        # its place among the keys
-        if item.name == "noise":
-            plain["recommendation"] = None
+    plain: Plain = as_json(now)
+    plain["images"] = now.images.described() if now.images else []
+    plain["cautions"] = [caution.text for caution in now.cautions]
     plain["front"] = [view.key for view in now.front]
     plain["card"] = _card(answer)
-    best = answer.best
-    plain["recommendation"] = None if best is None else _recommendation(answer, best)
+    found = None if answer.reason is None else _recommendation(answer)
     # no program shall take it for a recommendation
+    plain |= {"recommendation": found} if now.brief is None else {"recommendation": None}
     if now.brief is not None:
-        plain["early"] = plain.pop("recommendation")
-        plain["recommendation"] = None
+        plain["early"] = found
     for metric, floor in now.noise.items():
         # of one run, and of the mean of three
         plain["noise"][metric]["reliability"] = [floor.reliability(1), floor.reliability(3)]
@@ -87,6 +62,10 @@ def as_json(value: Any) -> Any:
         return value.name.lower()
     if isinstance(value, Placement):
         return str(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Option):
+        return _option(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = (item for item in dataclasses.fields(value) if item.compare)
         return {item.name: as_json(getattr(value, item.name)) for item in items}
@@ -99,53 +78,92 @@ def as_json(value: Any) -> Any:
     return value
 
 
+def lines_as_json(lines: Sequence[Line]) -> list[Plain]:
+    """Lines of an answer in JSON's types."""
+    return [as_json(line) for line in lines]
+
+
+def _option(one: Option) -> Plain:
+    """A network or a longer training, with its gain over the bare backbone."""
+    return {
+        "means": str(one.means),
+        "key": one.key,
+        "label": one.view.label,
+        "placement": str(one.placement),
+        "gain": as_json(one.gain),
+        "ratio": as_json(one.ratio),
+        "needed": one.needed,
+        "length": as_json(one.length),
+    }
+
+
 def _card(answer: Answer) -> Plain:
     """The answer's facts, and the same in words: headline and rows in their order."""
-    facts = {name: as_json(getattr(answer, name)) for name in _FACTS}
-    certainty = answer.certainty
-    if certainty is not None and certainty.training is not None:
-        facts["certainty"]["training"] = certainty.training.said
-    return {
+    found = shown(answer)
+    view = answer.now.find(answer.taken_key or "")
+    card: Plain = {
         "headline": headline(answer),
         "rows": lines_as_json(rows(answer)),
         "below": lines_as_json(below(answer)),
-        **facts,
+        "taken": None,
     }
+    facts = ("verdict", "means", "drawing", "faster", "slower", "longer", "attention", "also")
+    card |= {name: as_json(getattr(answer, name)) for name in facts}
+    card |= {"next": as_json(next_of(answer)), "gain": None, "cost": None, "certainty": None}
+    if view is not None and answer.lacking is None:
+        card["taken"] = {"key": view.key, "label": view.label, "placement": str(view.placement)}
+    if found is not None:
+        of = {
+            "key": found.view and found.view.key,
+            "label": called(found.view, found.placement),
+            "placement": str(found.placement),
+        }
+        values = ("mean", "low", "high", "before", "after")
+        card["gain"] = {
+            "of": of,
+            "metric": answer.now.metric,
+            **{name: getattr(found, name) for name in values},
+            "on_test_images": found.test is not None,
+        }
+        if found.latency is not None:
+            machine = answer.now.latency
+            card["cost"] = {
+                "of": of,
+                "ratio": found.latency.ratio,
+                "low": found.latency.low,
+                "high": found.latency.high,
+                "before_ms": found.latency.reference_ms,
+                "after_ms": found.latency.ms,
+                "machine": "" if machine is None else machine.machine,
+                "measured": found.latency.measured,
+            }
+        estimate = found.view and found.view.estimates.get(answer.now.metric)
+        card["certainty"] = {
+            "probability": found.estimated and found.estimated.probability,
+            "runs": estimate.seeds if estimate else 0,
+            "training": answer.training and answer.training.said,
+            "test": as_json(answer.test),
+            "confirmed": answer.confirmed,
+        }
+    return card
 
 
-def lines_as_json(lines: Sequence[Line]) -> list[Plain]:
-    """Lines of an answer in JSON's types."""
-    return [{"label": line.label, "text": line.text, "command": line.command} for line in lines]
-
-
-def _recommendation(answer: Answer, best: Recommendation) -> Plain:
+def _recommendation(answer: Answer) -> Plain:
+    """What is chosen of the placements, with the larger network beside it."""
+    view = answer.now.bare if answer.chosen is None else answer.chosen.view
+    assert view is not None
     return {
-        "key": best.key,
-        "placement": str(best.placement),
-        "metric": best.metric,
-        "estimate": as_json(best.estimate),
-        "latency": as_json(best.latency),
-        "rule": rule_text(best),
-        "against_none": _comparison(best.against_none),
-        "against_uniform": _comparison(best.against_uniform),
-        "worth": None if best.worth is None else best.worth.size,
-        "best_bet": _comparison(best.best_bet),
-        "more_accurate": _comparison(best.more_accurate),
-        "cheaper": _comparison(best.cheaper),
+        "key": view.key,
+        "placement": str(view.placement),
+        "metric": answer.now.metric,
+        "estimate": as_json(view.estimates[answer.now.metric]),
+        "latency": as_json(view.latency),
+        "rule": rule_text(answer),
+        "gain": None if answer.chosen is None else as_json(answer.chosen.gain),
+        "worth": answer.worth,
+        "best_bet": as_json(answer.bet),
+        "capacity": as_json(answer.larger),
+        "in_reach": answer.in_reach,
         "answer": answer_lines(answer),
         "why": reasons(answer),
-        "capacity": None if best.capacity is None else _comparison(best.capacity.lead),
-        "in_reach": best.in_reach,
-        "instead": best.instead,
-    }
-
-
-def _comparison(comparison: Comparison | None) -> Plain | None:
-    if comparison is None:
-        return None
-    return {
-        "key": comparison.key,
-        "name": comparison.name,
-        "gain": as_json(comparison.gain),
-        "latency_ratio": as_json(comparison.latency_ratio),
     }

@@ -5,17 +5,17 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from nas_attn.answer.cautions import Caution, Constant, at_two_values, cautions, untried
-from nas_attn.answer.facts import StudyFacts
-from nas_attn.answer.fits import Fits, fits_of, scores_by_key
+from nas_attn.answer.facts import StudyFacts, StudyState
+from nas_attn.answer.fits import Fits, fits_of
 from nas_attn.answer.fronts import front_of, objective_value, without_invisible
 from nas_attn.answer.length import Brief, Runs, bare_runs, brief_of, length_found, longer_of
-from nas_attn.answer.pooled import pooled_tests
+from nas_attn.answer.modelling import scores_by_key
+from nas_attn.answer.pair_tests import last_tests, validation_results
 from nas_attn.answer.rate import rate_gain
 from nas_attn.answer.snapshot import STATES, CandidateView, Means, ScorePoint, Snapshot
-from nas_attn.answer.validation import validation_results
 from nas_attn.latency.ratios import by_device, latencies, latency_record
 from nas_attn.model import Noise
 from nas_attn.model.features import is_control, snippets
@@ -47,11 +47,9 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     validations = validation_results(
         recipe, facts.families, facts.ended, facts.test_scores, test_labels
     )
+    same = {item.name: getattr(facts, item.name) for item in fields(StudyState)}
     return Snapshot(
-        study=facts.name,
-        created_at=facts.created_at,
-        recipe=recipe,
-        versions=facts.versions,
+        **same,
         objectives=tuple(recipe.objectives),
         primary=primary,
         counts={state: sum(row.state == state for row in rows) for state in STATES},
@@ -62,20 +60,13 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         longer=None if primary is None else longer_of(recipe, runs, primary, labels, sd),
         rate=None if primary is None else rate_gain(recipe, facts.rates, primary, labels),
         latency=latency_record(facts.sessions, tasks.of(recipe).conditions),
-        test_readings=tuple(facts.test_readings),
         validations=validations,
-        pooled=pooled_tests(recipe, validations),
-        planned=facts.planned,
-        exhausted=facts.exhausted,
-        waiting=facts.waiting,
+        pooled=last_tests(validations),
         constants=tuple(fits.constants.values()),
         cautions=_cautions(facts, scores, own, fits),
-        retrained=tuple(facts.retrained),
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
         evidence=fits.at_the_end,
         searched=fits.searched,
-        images=facts.images,
-        workers=facts.workers,
         stages=facts.built.stages if facts.built else (),
     )
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
-from nas_attn.answer.answer import DrawnStage
+from nas_attn.answer.drawing import DrawnStage
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import listed
 from nas_attn.model.features import features

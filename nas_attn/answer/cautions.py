@@ -74,7 +74,7 @@ def cautions(
         bare: its runs in the search.
         paired_sd: what a run's noise adds to the difference of two, as in `model.Noise`.
     """
-    last = len(recipe.training.rungs) - 1
+    last = recipe.training.last_rung
     ended = [score for score in bare if score.rung == last]
     if metric is None or not ended:
         return []
@@ -244,41 +244,22 @@ def _constant(
     # they may differ by rounding, or, where all guess, by more
     ends = (units.value(metric, value) for value in (min(values), max(values)))
     shown = " to ".join(dict.fromkeys(ends))
-    each, why = _why_constant(recipe, metric, values[0], guessing=guessing)
+    why = tasks.of(recipe).why_constant or (
+        "perhaps training is too brief to exceed chance, or the labels do not match the images"
+    )
+    if recipe.training.evaluator is not None:
+        why = (
+            "perhaps training.evaluator returns a constant or finds nothing to score, or it trains"
+            " too briefly for this metric to change"
+        )
+    elif values[0] == 1 and saturation(metric) is not None:
+        why = "perhaps the task is too easy, or validation images are among the training images"
+    each = ", each predicting the same class for every image" if guessing else ""
     sentence = (
         f"{metric} is {shown} in all {len(values)} runs of all {candidates} candidates{each}. It"
         f" separates no candidates, so nothing can be recommended by it; {why}."
     )
     return Constant(metric, values[0], candidates, len(values), sentence)
-
-
-def _why_constant(recipe: Recipe, metric: str, value: float, *, guessing: bool) -> tuple[str, str]:
-    """(what is said of each run, what it may come from)."""
-    why = tasks.of(recipe).why_constant
-    if recipe.training.evaluator is not None:
-        empty = "returns a constant"
-        if value == 0:
-            empty = "finds nothing to score (no detection, labels that do not fit)"
-        return "", (
-            f"perhaps training.evaluator {empty}, or it trains too briefly for this metric to"
-            " change"
-        )
-    if why:
-        return "", why
-    if value == 1 and saturation(metric) is not None:
-        return (
-            "",
-            "perhaps the task is too easy, or validation images are among the training images",
-        )
-    epochs = "training.rungs"
-    if recipe.training.rungs == [recipe.target.epochs]:
-        epochs = "target.epochs"
-    if recipe.training.start == "backbone":
-        epochs = "training.backbone_epochs"
-    return ", each predicting the same class for every image" if guessing else "", (
-        f"perhaps training is too brief to exceed chance ({epochs}), or the labels do not match the"
-        " images"
-    )
 
 
 def _values(metric: str, scores: Iterable[Metrics]) -> list[float]:

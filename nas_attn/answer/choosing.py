@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nas_attn.answer.answer import Answer
+from nas_attn.answer.answer import Answer, required_from
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.headline import nothing_recommended
 from nas_attn.answer.reasons import rule_text
-from nas_attn.answer.recommending import required_from
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import StudyError, shorten
 from nas_attn.recipe import units
@@ -26,16 +25,6 @@ WHY_TAKEN = {
     Means.LONGER: "a longer training of it gains more than another network",
 }
 """Why the answer takes a network that is no placement of attention, as a clause."""
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyLimit:
-    """A limit of the latency."""
-
-    ratio: float
-    """To the bare backbone's latency."""
-    text: str
-    """`within 4 ms on MACHINE`, as it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +84,15 @@ def choose(answer: Answer, criteria: Criteria, key_of: Callable[[str], str]) -> 
         return Chosen(view, "the given placement")
     if criteria.limited:
         return _within(now, criteria)
-    best = answer.best
     if criteria.attention:
         return _with_attention(answer)
-    if best is None or now.brief is not None:
+    if answer.taken_key is None:
         raise StudyError(
             f"study '{now.study}': {nothing_recommended(answer).rstrip('.')}; choose a trial or a"
             " placement ('none' is the bare backbone)"
         )
-    view = _by_key(now, answer.taken_key or best.taken, str(best.placement))
-    return Chosen(view, WHY_TAKEN.get(answer.means) or rule_text(best))
+    view = _by_key(now, answer.taken_key, "none")
+    return Chosen(view, WHY_TAKEN.get(answer.means) or rule_text(answer))
 
 
 def choice_sentences(now: Snapshot, choice: Chosen) -> list[str]:
@@ -170,10 +158,9 @@ def _within(now: Snapshot, criteria: Criteria) -> Chosen:
         raise StudyError(
             f"study '{now.study}' has scored no candidate at the last rung yet: continue the search"
         )
-    limit = _latency_limit(now, criteria)
-    within = "" if limit is None else limit.text
+    limit, within = _latency_limit(now, criteria) or (None, "")
     if limit is not None:
-        fast = [view for view in pool if view.latency_ratio <= limit.ratio]
+        fast = [view for view in pool if view.latency_ratio <= limit]
         if not fast:
             nearest = min(pool, key=lambda view: view.latency_ratio)
             raise _unmet(now, nearest, f"is {within}")
@@ -191,7 +178,7 @@ def _within(now: Snapshot, criteria: Criteria) -> Chosen:
         )
     sign = sign_of(now.recipe, metric)
     best = min(pool, key=lambda view: (-sign * view.estimates[metric].mean, view.trial))
-    return Chosen(best, f"the best estimated {metric} {within}", limit.ratio if limit else None)
+    return Chosen(best, f"the best estimated {metric} {within}", limit)
 
 
 def _with_attention(answer: Answer) -> Chosen:
@@ -199,8 +186,8 @@ def _with_attention(answer: Answer) -> Chosen:
     found = answer.attention
     if found is None:
         raise StudyError(f"study '{answer.now.study}' has scored no attention yet: continue it")
-    why = "the best attention" if found.helps else "the most promising attention"
-    return Chosen(_by_key(answer.now, found.key, found.label), why)
+    why = "the best attention" if answer.chosen else "the most promising attention"
+    return Chosen(found.view, why)
 
 
 def _accurate(
@@ -229,8 +216,8 @@ def _unmet(now: Snapshot, nearest: CandidateView, lacks: str) -> StudyError:
     )
 
 
-def _latency_limit(now: Snapshot, criteria: Criteria) -> LatencyLimit | None:
-    """The stricter limit."""
+def _latency_limit(now: Snapshot, criteria: Criteria) -> tuple[float, str] | None:
+    """The stricter limit, in times of the bare backbone's latency, and as it was given."""
     ratio = criteria.max_latency_ratio
     ms = criteria.max_latency_ms
     if ratio is None and ms is None:
@@ -242,11 +229,11 @@ def _latency_limit(now: Snapshot, criteria: Criteria) -> LatencyLimit | None:
         )
     limits = []
     if ratio is not None:
-        limits.append(LatencyLimit(ratio, f"within {ratio:g} times the backbone's latency"))
+        limits.append((ratio, f"within {ratio:g} times the backbone's latency"))
     if ms is not None:
         text = f"within {ms:g} ms on {now.latency.machine}"
-        limits.append(LatencyLimit(ms / now.latency.reference_ms, text))
-    return min(limits, key=lambda limit: limit.ratio)
+        limits.append((ms / now.latency.reference_ms, text))
+    return min(limits)
 
 
 def _cheapest(now: Snapshot, pool: Sequence[CandidateView], reaches: str) -> Chosen:

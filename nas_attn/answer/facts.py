@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nas_attn.answer.validation import Family
+from nas_attn.answer.pair_tests import Family
 from nas_attn.data.inventory import StudyImages
 from nas_attn.model.features import BuiltFor
 from nas_attn.recipe.recipe import Recipe
@@ -40,20 +40,33 @@ class Retrained:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StudyFacts:
-    """A study as its database holds it at one moment."""
+class StudyState:
+    """What is known of a study without computing anything."""
 
-    name: str
+    study: str
     # unix seconds
     created_at: float
     recipe: Recipe
     versions: Mapping[str, str]
+    test_readings: tuple[SplitReading, ...]
     # candidates that are to be evaluated in all
     planned: int
+    # trainings for use, in the order in which they were ordered
+    retrained: tuple[Retrained, ...]
     # whether nothing was left to try within the limits
-    exhausted: bool
+    exhausted: bool = field(default=False, compare=False)
     # further runs of the search that have not begun
-    waiting: int
+    waiting: int = field(default=0, compare=False)
+    # what the images were when the study began
+    images: StudyImages | None = None
+    # at once: now, or the last time
+    workers: int = field(default=1, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyFacts(StudyState):
+    """A study as its database holds it at one moment."""
+
     # by trial
     candidates: Sequence[CandidateRow]
     # of the search and the study's backbones, with results per image
@@ -77,11 +90,5 @@ class StudyFacts:
     test_scores: Sequence[StoredScore]
     # of the bare backbone's trainings of several lengths, with results per image
     length_scores: Sequence[StoredScore]
-    test_readings: Sequence[SplitReading]
-    retrained: Sequence[Retrained]
-    # what the images were when the study began: splits, classes, what is left out
-    images: StudyImages | None = None
     # times the usual rate -> seed -> the bare backbone's score; empty: no rates were compared
     rates: Mapping[float, Mapping[int, Score]] = field(default_factory=dict)
-    # at once: now, or the last time
-    workers: int = 1

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from nas_attn.answer.cautions import Constant, constants
 from nas_attn.answer.facts import StudyFacts
 from nas_attn.answer.fronts import primary_metric
-from nas_attn.answer.modelling import Models, StudyScores, models_of, searched_as_target
+from nas_attn.answer.modelling import Models, models_of, searched_as_target
 from nas_attn.model import TARGET_RUNG, TESTED, Estimate, Evidence, Gain
 from nas_attn.model.features import is_other
 from nas_attn.recipe import tasks
-from nas_attn.recipe.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.recipe import Recipe, objective_name
 from nas_attn.storage.records import CandidateRow, StoredScore
 
@@ -43,7 +42,7 @@ class Fits:
     @property
     def last(self) -> int:
         """The last rung."""
-        return len(self.recipe.training.rungs) - 1
+        return self.recipe.training.last_rung
 
     @property
     def at_the_end(self) -> dict[str, Evidence]:
@@ -121,7 +120,7 @@ def fits_of(facts: StudyFacts, scores: Mapping[str, Sequence[StoredScore]]) -> F
     recipe = facts.recipe
     rows = facts.candidates
     places = {row.key for row in rows if not is_other(row.placement)}
-    models = _fitted(facts, scores, places)
+    models = _fitted(facts, places)
     primary = primary_metric(recipe, [metric for metric, _ in models])
     same = _constants(facts, scores, primary)
     told_metrics = _wanted(recipe, primary) - same.keys()
@@ -131,47 +130,23 @@ def fits_of(facts: StudyFacts, scores: Mapping[str, Sequence[StoredScore]]) -> F
         if metric in told_metrics
     }
     gains = _gains(recipe, rows, told)
-    apart = _apart(facts, scores)
+    apart = _apart(facts)
     for key, its_own in apart.items():
         alike = _alike(recipe, _at_the_end(recipe, its_own), told)
         gains[key] = _gains(recipe, rows, alike).get(key, {})
     return Fits(recipe, models, apart, primary, same, gains)
 
 
-def scores_by_key(facts: StudyFacts) -> dict[str, list[StoredScore]]:
-    """The scores of the search's protocol; those of the study's backbones are at BACKBONE."""
-    scores = defaultdict[str, list[StoredScore]](list)
-    for stored in facts.scores:
-        scores[stored.key].append(stored)
-    return scores
-
-
-def _fitted(
-    facts: StudyFacts,
-    scores: Mapping[str, Sequence[StoredScore]],
-    keys: Collection[str],
-    larger: Collection[str] = (),
-) -> Models:
+def _fitted(facts: StudyFacts, keys: Collection[str], larger: Collection[str] = ()) -> Models:
     """The models of these candidates."""
     placements = {row.key: row.placement for row in facts.candidates if row.key in keys}
-    searched: list[StoredScore] = []
-    for key in placements:
-        searched += scores.get(key, ())
-    all_scores = StudyScores(
-        searched=searched,
-        target=facts.target_scores,
-        tested=facts.test_scores,
-        labels=facts.labels.get(SEARCH),
-        test_labels=facts.labels.get(TEST_PROTOCOL),
-        divisions=facts.divisions,
-    )
-    return models_of(facts.recipe, placements, all_scores, larger)
+    return models_of(facts, placements, larger)
 
 
 def _constants(
     facts: StudyFacts, scores: Mapping[str, Sequence[StoredScore]], primary: str | None
 ) -> dict[str, Constant]:
-    last = len(facts.recipe.training.rungs) - 1
+    last = facts.recipe.training.last_rung
     ended = {}
     for row in facts.candidates:
         if row.state == "scored":
@@ -187,7 +162,7 @@ def _wanted(recipe: Recipe, primary: str | None) -> set[str | None]:
 
 def _at_the_end(recipe: Recipe, models: Models) -> dict[str, Evidence]:
     """Metric -> its model of the target, if that ran, else at the last rung."""
-    last = len(recipe.training.rungs) - 1
+    last = recipe.training.last_rung
     return {metric: model for (metric, rung), model in models.items() if rung >= last}
 
 
@@ -209,7 +184,7 @@ def _training(recipe: Recipe, model: Evidence) -> int:
     return model.rung
 
 
-def _apart(facts: StudyFacts, scores: Mapping[str, Sequence[StoredScore]]) -> dict[str, Models]:
+def _apart(facts: StudyFacts) -> dict[str, Models]:
     """Models of each control that is another backbone, with the bare one only: its gain says
     nothing about attention's.
 
@@ -224,7 +199,7 @@ def _apart(facts: StudyFacts, scores: Mapping[str, Sequence[StoredScore]]) -> di
         if is_other(row.placement):
             is_larger = row.baseline and sizes.get(row.key, own) >= own
             larger = {row.key} if is_larger else ()
-            models[row.key] = _fitted(facts, scores, {row.key, *bare}, larger)
+            models[row.key] = _fitted(facts, {row.key, *bare}, larger)
     return models
 
 

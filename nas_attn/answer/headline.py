@@ -2,156 +2,110 @@
 
 from __future__ import annotations
 
-from nas_attn.answer.answer import (
-    Answer,
-    AnswerVerdict,
-    Brought,
-    NamedNetwork,
-)
+from nas_attn.answer.answer import Answer, Lacking, Option, Reason, margin_of
 from nas_attn.answer.candidates import placed, short_name
 from nas_attn.answer.length import LengthGain
-from nas_attn.answer.means import loses_nothing
-from nas_attn.answer.next_step import Lacking, Purpose
-from nas_attn.answer.pooled import PooledTest
-from nas_attn.answer.recommending import Reason, Recommendation
+from nas_attn.answer.shown import Shown, shown
 from nas_attn.answer.snapshot import CandidateView, Means
 from nas_attn.errors import several
 from nas_attn.model import Gain
 from nas_attn.recipe import units
-from nas_attn.space.placement import BARE
+from nas_attn.space.placement import BARE, Placement
 from nas_attn.space.search_space import other_of
+
+EXHAUSTED = (
+    "The search cannot go on: every placement of its space has been tried, or is probably over the"
+    " limits. Give a new study a larger space (--from), or higher limits."
+)
 
 
 def headline(answer: Answer) -> str:
     """What to do; after a test, also what it has shown."""
-    best = answer.best
-    now = answer.now
-    if answer.verdict is AnswerVerdict.LONGER and answer.longer is not None:
-        return _longer_headline(answer, answer.longer)
-    if best is None or answer.taken is None:
-        sentence = nothing_recommended(answer)
-        if now.exhausted and answer.next is None:
-            return (
-                f"{sentence} The search cannot go on: every placement of its space has been tried,"
-                " or is probably over the limits. Give a new study a larger space (--from), or"
-                " higher limits."
-            )
-        return sentence
-    test = None if answer.certainty is None else answer.certainty.test
-    shown = _tested(answer, test) or _size_at(answer)
-    view = now.find(answer.taken.key)
-    if view is not None and answer.verdict in (AnswerVerdict.CONTROL, AnswerVerdict.SMALLER):
-        bare = "" if view.attends else " without attention"
-        if answer.verdict is AnswerVerdict.SMALLER:
-            shown = _as_accurate(answer, test)
-        return f"Take {network_name(view)}{bare}{shown}.{_or_smaller(answer)}"
-    if answer.keeps_bare:
-        return _keep(answer, best, test)
-    # the name of a baseline says again what stands before it
-    label = "" if view is not None and view.baseline else f" ({answer.taken.label})"
-    placement = placed(answer.drawing, answer.taken.placement)
-    return f"Take {placement}{label}{shown}.{_or_smaller(answer)}"
-
-
-def _keep(answer: Answer, best: Recommendation, test: PooledTest | None) -> str:
-    """To keep the bare backbone, and what may help after all."""
-    now = answer.now
-    purpose = None if answer.next is None else answer.next.purpose
-    sure = answer.certainty
-    if purpose is Purpose.TRY_TESTED:
-        tested = "another placement" if sure is None else called(sure.of)
+    taken = answer.taken
+    if taken is not None and taken.length is not None:
+        return _train_longer(answer, taken.length)
+    if answer.lacking is not None:
+        # where the search is not exhausted, it can go on
+        stuck = answer.now.exhausted and answer.lacking is Lacking.ONLY_BARE
+        return f"{nothing_recommended(answer)}{f' {EXHAUSTED}' if stuck else ''}"
+    if taken is None:
+        return f"Keep the bare backbone: {_why_bare(answer)}."
+    found = shown(answer)
+    if taken.means is Means.ATTENTION:
+        # the name of a baseline says again what stands before it
+        label = "" if taken.view.baseline else f" ({taken.view.label})"
         return (
-            f"Keep the bare backbone for now: a test has shown that {tested} helps, and the search"
-            " has not tried it."
+            f"Take {placed(answer.drawing, taken.view.placement)}{label}{_brings(answer, found)}."
         )
-    decided = None if sure is None else now.find(sure.of.key)
-    if purpose is Purpose.DECIDE and sure and sure.probability and decided and decided.control:
-        odds = units.probability(sure.probability)
-        what = f"{network_name(decided)}{_size_at(answer)} ({odds} likely to help)"
-        return f"Keep the bare backbone until a test has decided on {what}."
-    kept = f"Keep the bare backbone: {_why_bare(answer, best, test)}."
-    longer = answer.longer
-    if purpose is not Purpose.LONGER or longer is None:
-        return kept
-    odds = units.probability(longer.gain.probability)
-    instead = f"{longer.longer} epochs instead of {longer.shorter}"
-    return f"{kept} {instead} may bring {_size(now.metric, longer.gain)} ({odds} likely)."
+    bare = "" if taken.view.attends else " without attention"
+    brings = _brings(answer, found)
+    if taken.means is Means.SMALLER and found is not None and found.low <= 0:
+        brings = _as_good(answer, taken, found)
+    return f"Take {network_name(taken.view)}{bare}{brings}."
 
 
-def _or_smaller(answer: Answer) -> str:
-    """` Or resnet14: +1.9 points at 0.70 ×.`, where a smaller network gains, too."""
-    for option in answer.also:
-        view = answer.now.find(option.key)
-        if option.means is Means.SMALLER and view is not None and option.ratio is not None:
-            size = _size(answer.now.metric, option.gain)
-            return f" Or {network_name(view)}: {size} at {units.times(option.ratio)}."
-    return ""
-
-
-def _longer_headline(answer: Answer, longer: LengthGain) -> str:
+def _train_longer(answer: Answer, longer: LengthGain) -> str:
     """That a longer training gains most, and what is known beside it."""
     metric = answer.now.metric
-    size = _size(metric, longer.gain)
-    lead = f"Train {longer.longer} epochs instead of {longer.shorter}: {size}, no latency."
     brief = answer.now.brief
     if brief is not None and longer.longer <= brief.searched:
+        size = _size(metric, longer.gain)
         return (
             f"Train {longer.longer} epochs or more: {size} over {longer.shorter}, no latency. They"
             " may not be enough, and nothing is known of attention at the right length."
         )
+    epochs = brief.target if brief is not None else longer.longer
+    so_far = "" if epochs == longer.longer else f" by {longer.longer}"
+    lead = (
+        f"Train {epochs} epochs instead of {longer.shorter}: {_size(metric, longer.gain)}{so_far},"
+        " no latency."
+    )
     if brief is not None:
-        so_far = "" if brief.target == longer.longer else f" by {longer.longer}"
-        lead = (
-            f"Train {brief.target} epochs instead of {brief.searched}: {size}{so_far}, no latency."
-        )
         return f"{lead} Nothing is known of attention at that length yet."
-    best = answer.best
-    view = None if best is None else answer.now.find(best.taken)
-    gain = None if view is None or view.is_bare else view.gains.get(metric)
-    if best is None or view is None or gain is None:
+    beside = max(answer.also, key=lambda one: one.gain.mean, default=None)
+    if beside is None:
         return lead if answer.attention is None else f"{lead} No attention is shown to help."
-    at = "" if view.latency is None else f" at {units.times(view.latency.ratio)}"
-    what = _size(metric, gain)
-    if view.means is Means.SMALLER and gain.low <= 0:
-        what = _level(metric, gain)
-    return f"{lead} Also shown, not measured together: {network_name(view)}, {what}{at}."
+    name = network_name(beside.view)
+    size = _size(metric, beside.gain)
+    at = "" if beside.view.latency is None else f" at {units.times(beside.ratio)}"
+    return f"{lead} Also shown, not measured together: {name}, {size}{at}."
 
 
-def _size(metric: str, gain: Gain | Brought) -> str:
+def _brings(answer: Answer, found: Shown | None) -> str:
+    """`: +2.3 points at 1.38 ×`, and what a test says of it."""
+    test = answer.test
+    if found is None:
+        return ""
+    size = _size(answer.now.metric, found)
+    if answer.confirmed:
+        return f": tested, {size}"
+    at = "" if found.latency is None else f" at {units.times(found.latency.ratio)}"
+    if test is None:
+        return f": {size}{at}"
+    return (
+        "; a test speaks against it" if test.word == "worse" else "; a test has not shown its gain"
+    )
+
+
+def _as_good(answer: Answer, taken: Option, found: Shown) -> str:
+    """`: as accurate (−0.3 to +0.4 points), 0.78 × the latency`; after a test that leaves it open,
+    or shows a loss, that instead.
+    """
+    metric = answer.now.metric
+    level = units.difference_range(metric, found.low, found.high)
+    tested = ""
+    if found.low > -margin_of(answer.now):
+        level = f"as {'accurate' if units.is_implied(metric) else f'good in {metric}'} ({level})"
+    elif answer.test is not None:
+        tested = "; a test has not shown that it loses nothing"
+    return f": {level}, {units.times(taken.ratio)} the latency{tested}"
+
+
+def _size(metric: str, gain: Gain | Shown) -> str:
     """`+6.4 points`; a metric that the unit does not name is named."""
     size = units.signed_within(metric, gain.mean, (gain.high - gain.low) / 2)
     about = "" if units.is_implied(metric) else f" in {units.title(metric)}"
     return f"{f'{size} {units.unit(metric).of_differences}'.rstrip()}{about}"
-
-
-def _size_at(answer: Answer) -> str:
-    """`: +2.3 points at 1.38 ×`; empty where the gain is not known."""
-    if answer.gain is None:
-        return ""
-    at = "" if answer.cost is None else f" at {units.times(answer.cost.ratio)}"
-    return f": {_size(answer.gain.metric, answer.gain)}{at}"
-
-
-def _as_accurate(answer: Answer, test: PooledTest | None) -> str:
-    """`: as accurate (−0.3 to +0.4 points), 0.78 × the latency`; after a test that leaves it open,
-    or shows a loss, that instead.
-    """
-    gain = answer.gain
-    if gain is None or answer.cost is None:
-        return ""
-    ratio = f"{units.times(answer.cost.ratio)} the latency"
-    if gain.low > 0:
-        return _tested(answer, test) or _size_at(answer)
-    difference = units.difference_range(gain.metric, gain.low, gain.high)
-    if not loses_nothing(answer.now, gain.of.key, gain.low):
-        return f": {difference}, {ratio}{_tested(answer, test)}"
-    return f": {_level(gain.metric, gain)}, {ratio}"
-
-
-def _level(metric: str, gain: Gain | Brought) -> str:
-    """`as accurate (−0.3 to +0.4 points)`."""
-    word = "accurate" if units.is_implied(metric) else f"good in {units.title(metric)}"
-    return f"as {word} ({units.difference_range(metric, gain.low, gain.high)})"
 
 
 def network_name(view: CandidateView) -> str:
@@ -161,48 +115,36 @@ def network_name(view: CandidateView) -> str:
     return placed((), view.placement)
 
 
-def called(network: NamedNetwork) -> str:
+def called(view: CandidateView | None, placement: Placement) -> str:
     """A network's label, as tables have it; of one that is no candidate, what goes where."""
-    if network.placement == BARE:
+    if placement == BARE:
         return "the bare backbone"
-    # another backbone is its own name
-    if network.label == str(network.placement) and other_of(network.placement) is None:
-        return placed((), network.placement)
-    return network.label
+    return placed((), placement) if view is None else view.label
 
 
-def _why_bare(answer: Answer, best: Recommendation, test: PooledTest | None) -> str:
-    rule = best.rule
-    if test is not None and test.word != "better" and answer.certainty is not None:
-        tested = called(answer.certainty.of)
+def _why_bare(answer: Answer) -> str:
+    test = answer.test
+    if test is not None:
         view = answer.now.find(test.key)
+        tested = called(view, test.placement)
         if view is not None and view.control:
             tested = network_name(view)
-        if test.word == "worse":
-            return f"a test has shown that {tested} is worse"
-        return f"a test of {tested} shows no gain"
-    if rule.reason is Reason.OUT_OF_REACH and rule.fastest is not None and rule.limit is not None:
-        limit = f"no placement is within {rule.limit:g} × its latency"
-        return f"{limit} (the fastest: {units.times(rule.fastest)})"
-    if rule.reason is Reason.TOO_SMALL:
+        return {
+            "worse": f"a test has shown that {tested} is worse",
+            "better": f"a test has shown that {tested} helps, and the search has not tried it",
+        }.get(test.word, f"a test of {tested} shows no gain")
+    limit = answer.now.latency_limit
+    within = "" if limit is None else f" within {limit:g} × its latency"
+    if answer.reason is Reason.TOO_SMALL:
         return "the likely gain is too small to count"
-    within = "" if rule.limit is None else f" within {rule.limit:g} × its latency"
+    if answer.reason is Reason.OUT_OF_REACH:
+        return f"no placement is{within} (the fastest: {units.times(fastest(answer))})"
     return f"no attention{within} is likely enough to help"
 
 
-def _tested(answer: Answer, test: PooledTest | None) -> str:
-    """What the tests say of the network, after the headline's clause."""
-    gain = answer.gain
-    if test is None or answer.certainty is None:
-        return ""
-    if answer.certainty.confirmed and gain is not None:
-        return f": tested, {_size(gain.metric, gain)}"
-    if answer.taken is not None and test.key != answer.taken.key:
-        return ""
-    if test.word == "worse":
-        return "; a test speaks against it"
-    smaller = answer.verdict is AnswerVerdict.SMALLER
-    return f"; a test has not shown {'that it loses nothing' if smaller else 'its gain'}"
+def fastest(answer: Answer) -> float:
+    """The least latency ratio of attention."""
+    return min(one.ratio for one in answer.options if one.means is Means.ATTENTION)
 
 
 def nothing_recommended(answer: Answer) -> str:
@@ -226,11 +168,8 @@ def nothing_recommended(answer: Answer) -> str:
         case Lacking.BARE_NOT_SCORED:
             return f"{not_yet} not been scored at {trained}."
         case Lacking.NOT_MEASURED:
-            waiting = len(now.lacks_latency)
-            lack = f"{waiting} trained candidates lack their latencies"
-            if waiting == 1:
-                lack = "1 trained candidate lacks its latency"
-            return f"No recommendation yet: {lack}."
+            waiting = several(len(now.lacks_latency), "trained candidate")
+            return f"No recommendation yet: {waiting} without a latency."
         case Lacking.ONLY_BARE:
             count = now.counts["infeasible"]
             over = f"; {count} are over the limits" if count else ""

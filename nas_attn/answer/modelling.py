@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from nas_attn.answer.arithmetic import pairing, usual_arithmetic
 from nas_attn.answer.contributions import contributions_of
+from nas_attn.answer.facts import StudyFacts
 from nas_attn.answer.fronts import sign_of
 from nas_attn.model import TARGET_RUNG, TESTED, WITNESS, Beforehand, Evidence, ScoredRun, fit
 from nas_attn.model.features import is_other
 from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.recipe import Recipe, objective_name
 from nas_attn.recipe.sections import FEW_VALIDATED
 from nas_attn.recipe.tables import is_cost, is_share_of_images, witness_of
@@ -23,27 +26,6 @@ Models = dict[tuple[str, int], Evidence]
 
 
 @dataclass(frozen=True, slots=True)
-class StudyScores:
-    """The scores of a study's runs, from which it is told what placements do."""
-
-    searched: Iterable[StoredScore]
-    """Of the search's protocol, of whatever purpose."""
-    target: Iterable[StoredScore] = ()
-    """Of runs as the target says, on the validation images."""
-    tested: Iterable[StoredScore] = ()
-    """Of the same runs, on the test images."""
-    labels: Labels | None = None
-    """Of the validation images."""
-    test_labels: Labels | None = None
-    divisions: Mapping[int, Labels] = field(default_factory=dict)
-    """Seed -> the validation images of its own division; empty where there is one division."""
-
-    def validated(self, stored: StoredScore) -> Labels | None:
-        """The labels of the validation images of a run."""
-        return self.divisions.get(stored.score.seed, self.labels)
-
-
-@dataclass(frozen=True, slots=True)
 class _Ran:
     """A run, with what the model calls its rung and its backbone."""
 
@@ -51,6 +33,12 @@ class _Ran:
     rung: int
     backbone: int
     labels: Labels | None
+
+    @classmethod
+    def validated(cls, facts: StudyFacts, stored: StoredScore, rung: int, backbone: int) -> _Ran:
+        """A run that was scored on its validation images."""
+        labels = facts.divisions.get(stored.score.seed, facts.labels.get(SEARCH))
+        return cls(stored, rung, backbone, labels)
 
     def scored(self, metric: str, usual: str) -> ScoredRun:
         """`usual`: the arithmetic that it counts as where it does not say its own."""
@@ -80,10 +68,7 @@ class _Ran:
 
 
 def models_of(
-    recipe: Recipe,
-    placements: Mapping[str, Placement],
-    scores: StudyScores,
-    larger: Collection[str] = (),
+    facts: StudyFacts, placements: Mapping[str, Placement], larger: Collection[str] = ()
 ) -> Models:
     """(metric, rung) -> model of the study's runs at the rung, for trained objectives and the
     task's metrics.
@@ -92,20 +77,32 @@ def models_of(
     candidates have some; scored on the test images, one above that, `TESTED`.
 
     Args:
-        recipe: the study's.
-        placements: explicit ones, by key.
-        scores: of the study's runs.
+        facts: the study's runs.
+        placements: explicit ones, by key; runs of others are left out.
         larger: keys of larger networks of the backbone's family, as in `Beforehand`.
 
     Returns:
         The models, by metric and then in the order of their rungs.
     """
+    recipe = facts.recipe
+    scores = scores_by_key(facts)
     searched = [
-        _Ran(stored, stored.score.rung, stored.backbone, scores.validated(stored))
-        for stored in scores.searched
+        _Ran.validated(facts, stored, stored.score.rung, stored.backbone)
+        for key in placements
+        for stored in scores.get(key, ())
     ]
     usual = usual_arithmetic(run.stored.score.arithmetic for run in searched)
-    ran = [*searched, *_as_target(recipe, placements, scores), *_tested(recipe, placements, scores)]
+    rung = recipe.training.last_rung if searched_as_target(recipe) else TARGET_RUNG
+    target = [
+        _Ran.validated(facts, stored, rung, _backbone(recipe, stored))
+        for stored in _of_several(facts.target_scores, placements)
+    ]
+    test_labels = facts.labels.get(TEST_PROTOCOL)
+    tested = [
+        _Ran(stored, TESTED, _backbone(recipe, stored), test_labels)
+        for stored in _of_several(facts.test_scores, placements)
+    ]
+    ran = [*searched, *target, *tested]
     unlike = any(is_other(placement) for placement in placements.values())
     models: Models = {}
     for metric in _modelled_metrics(recipe):
@@ -130,25 +127,12 @@ def models_of(
     return models
 
 
-def _as_target(
-    recipe: Recipe, placements: Mapping[str, Placement], scores: StudyScores
-) -> list[_Ran]:
-    """Runs of the target on the validation images, if two candidates have some."""
-    target = _of_several(scores.target, placements)
-    rung = TARGET_RUNG
-    if searched_as_target(recipe):
-        rung = len(recipe.training.rungs) - 1
-    return [
-        _Ran(stored, rung, _backbone(recipe, stored), scores.validated(stored)) for stored in target
-    ]
-
-
-def _tested(recipe: Recipe, placements: Mapping[str, Placement], scores: StudyScores) -> list[_Ran]:
-    """The same on the test images."""
-    tested = _of_several(scores.tested, placements)
-    return [
-        _Ran(stored, TESTED, _backbone(recipe, stored), scores.test_labels) for stored in tested
-    ]
+def scores_by_key(facts: StudyFacts) -> dict[str, list[StoredScore]]:
+    """The scores of the search's protocol; those of the study's backbones are at BACKBONE."""
+    scores = defaultdict[str, list[StoredScore]](list)
+    for stored in facts.scores:
+        scores[stored.key].append(stored)
+    return scores
 
 
 def _of_several(

@@ -6,38 +6,16 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from nas_attn.answer.answer import REQUIRED, Answer, Lacking, Option, margin_of, promising
 from nas_attn.answer.cautions import CautionKind
-from nas_attn.answer.means import loses_nothing, margin_of
-from nas_attn.answer.pooled import PooledTest, blocks_to_decide
-from nas_attn.answer.recommending import REQUIRED, Comparison, Recommendation, promising
+from nas_attn.answer.forecast import runs_of_test
+from nas_attn.answer.pair_tests import PairTest
 from nas_attn.answer.snapshot import Means, Snapshot
-from nas_attn.answer.validation_forecast import runs_of_test
-from nas_attn.model import Gain
 
 # a test with more trainings of each network is not proposed
 MOST_RUNS = 32
 # a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
 NEEDED_ERRORS = 1.96 + 0.84
-
-
-class Lacking(Enum):
-    """Why nothing is recommended."""
-
-    TOO_BRIEF = auto()
-    """The search trained more briefly than the target."""
-    CONSTANT = auto()
-    """The metric is the same for all candidates."""
-    BARE_NOT_SCORED = auto()
-    """The bare backbone, with which all are compared, has no score at the last rung yet."""
-    BARE_NOT_ENDED = auto()
-    """It has not ended all its runs."""
-    NOT_MEASURED = auto()
-    """Candidates that were trained lack their latencies."""
-    ONLY_BARE = auto()
-    """Nothing but the bare backbone has been scored."""
-    NONE_WITHIN = auto()
-    """No scored candidate is within the recipe's limit of the latency."""
-    NOTHING_SCORED = auto()
 
 
 class Purpose(Enum):
@@ -118,102 +96,111 @@ class NextCommand:
 
     purpose: Purpose
     step: NextStep
-    seconds: float | None
+    seconds: float | None = None
     """About so long; None: not known."""
     runs: int = 0
     """Trainings of each network, for a test of a bet; further placements, for more trials; epochs,
     for a longer training.
     """
-    key: str = field(default="", compare=False)
-    """Of the network that a test is to decide on."""
+    of: Option | None = field(default=None, compare=False)
+    """What a test is to decide on."""
 
 
-def is_open(test: PooledTest) -> bool:
-    """Whether a test has seen a gain without showing it."""
-    return test.word == "not shown" and test.difference > 0
+def next_of(answer: Answer) -> NextCommand | None:
+    """What comes next; None: the study is finished, or nothing is known to help."""
+    now = answer.now
+    if answer.means is Means.LONGER or answer.lacking is Lacking.TOO_BRIEF:
+        if now.brief is None and answer.taken is not None and answer.taken.length is not None:
+            return longer_study(now, answer.taken.length.longer)
+        return _long_enough(now)
+    if answer.lacking is not None:
+        return _continued(now, answer.lacking)
+    test = answer.test
+    if test is not None:
+        step = _after_a_test(answer, test)
+    else:
+        bet = deciding_test(answer)
+        step = bet if bet is not None and bet.runs <= MOST_RUNS else _after_the_search(answer)
+    longer = answer.longer
+    if step is None and longer is not None and longer.length and longer.may_help(answer.counts):
+        # what is left that may help
+        return longer_study(now, longer.length.longer)
+    return step
 
 
-def deciding_test(now: Snapshot, best: Recommendation) -> NextCommand | None:
-    """A test of the most promising network; None without one, while the search may still find
-    another, or if the noise is not known.
+def deciding_test(answer: Answer) -> NextCommand | None:
+    """A test of the most promising network, where nothing is taken or likely; None without one,
+    while the search may still find another, or if the noise is not known.
     """
-    noise = now.noise.get(now.primary or "")
-    open_ones = _open_networks(best)
-    if not open_ones or _unfinished(now) or noise is None or not noise.seed_sd:
-        return None
-    network, gain = max(open_ones, key=lambda pair: pair[1].mean)
-    # runs of one block share a part of the noise
-    runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / gain.mean) ** 2)
-    seconds = _test_s(now, best, also=network.key, blocks=runs)
-    step = NextStep("test", now.study, str(network.placement), runs)
-    return NextCommand(Purpose.DECIDE, step, seconds, runs, network.key)
-
-
-def _open_networks(best: Recommendation) -> list[tuple[Comparison, Gain]]:
-    """The best bet and the larger network in reach, as far as they may help, each with its gain
-    over the bare backbone.
-    """
-    found = []
-    bet = best.best_bet
-    if bet is not None and bet.gain is not None and promising(bet.gain):
-        found.append((bet, bet.gain))
-    control = best.capacity
+    now = answer.now
+    noise = now.noise.get(now.metric)
+    may = []
+    if answer.bet is not None and promising(answer.bet.gain):
+        may.append(answer.bet)
     # before it was trained, it is already assumed to gain
-    if control is not None and control.in_reach and control.gain.probability >= REQUIRED:
-        found.append((control.lead, control.gain))
-    return found
+    larger = answer.larger
+    if larger is not None and answer.in_reach and larger.gain.probability >= REQUIRED:
+        may.append(larger)
+    settled = answer.test is not None or answer.worth is not None or not answer.keeps_bare
+    if settled or not may or _unfinished(now) or noise is None or not noise.seed_sd:
+        return None
+    best = max(may, key=lambda one: one.gain.mean)
+    # runs of one block share a part of the noise
+    runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / best.gain.mean) ** 2)
+    step = NextStep("test", now.study, str(best.view.placement), runs)
+    seconds = _test_s(answer, also=best.key, blocks=runs)
+    return NextCommand(Purpose.DECIDE, step, seconds, runs, best)
 
 
-def after_the_search(now: Snapshot, best: Recommendation) -> NextCommand | None:
+def _after_the_search(answer: Answer) -> NextCommand | None:
     """The first test of what the answer takes, or more trials where it keeps the bare backbone and
     the search has not ended, or no placement may help by enough to count.
     """
-    bet = best.best_bet
-    is_bet_open = (
-        best.worth is None and bet is not None and bet.gain is not None and promising(bet.gain)
-    )
-    if best.keeps_bare and (not is_bet_open or _unfinished(now)):
-        return _rest(now)
-    seconds = _test_s(now, best)
-    return NextCommand(Purpose.TEST, NextStep("test", now.study), seconds)
+    bet = answer.bet
+    is_open = answer.worth is None and bet is not None and promising(bet.gain)
+    if answer.keeps_bare and (not is_open or _unfinished(answer.now)):
+        return _rest(answer.now)
+    return NextCommand(Purpose.TEST, NextStep("test", answer.now.study), _test_s(answer))
 
 
-def after_a_test(now: Snapshot, best: Recommendation, test: PooledTest) -> NextCommand | None:
+def _after_a_test(answer: Answer, test: PairTest) -> NextCommand | None:
+    now = answer.now
+    kept = answer.keeps_bare
     better = test.word == "better"
-    if (better and not best.keeps_bare) or loses_nothing(now, best.taken, test.between[0]):
-        return _use(now, test.key)
     tested = now.find(test.key)
+    smaller = tested is not None and tested.means is Means.SMALLER
+    margin = margin_of(now) if smaller else 0.0
+    if not kept and (better or (smaller and test.between[0] > -margin)):
+        return _use(now, test.key)
     if better and tested is None:
         # it counts in no estimate before it is a candidate
         step = NextStep("resume", now.study, str(test.placement))
         seconds = now.runs_s(1, now.recipe.training.rungs[-1])
         return NextCommand(Purpose.TRY_TESTED, step, seconds)
-    margin = margin_of(now) if tested is not None and tested.means is Means.SMALLER else 0.0
+    is_open = test.word == "not shown" and test.difference > 0
     blocks = None
-    if better or is_open(test) or (not best.keeps_bare and test.word != "worse"):
-        blocks = blocks_to_decide(test, margin)
-    if blocks is None or (best.keeps_bare and not better and blocks > MOST_RUNS):
-        if not best.keeps_bare and test.difference + margin > 0:
-            # no test with these images decides, and the search has decided
-            return _use(now, best.taken)
-        return _rest(now, left_open=is_open(test) and not (tested and tested.control))
-    step = NextStep("test", now.study, str(test.placement), blocks, again=True)
-    seconds = _test_s(now, best, also=test.key, blocks=blocks)
-    return NextCommand(Purpose.MORE_TESTS, step, seconds, blocks)
+    if better or is_open or (not kept and test.word != "worse"):
+        blocks = test.blocks_to_decide(margin)
+    if blocks is not None and (better or not kept or blocks <= MOST_RUNS):
+        step = NextStep("test", now.study, str(test.placement), blocks, again=True)
+        seconds = _test_s(answer, also=test.key, blocks=blocks)
+        return NextCommand(Purpose.MORE_TESTS, step, seconds, blocks)
+    if answer.taken is not None and test.difference + margin > 0:
+        # no test with these images decides, and the search has decided
+        return _use(now, answer.taken.key)
+    return _rest(now, left_open=is_open and not (tested and tested.control))
 
 
-def _test_s(
-    now: Snapshot, best: Recommendation, *, also: str | None = None, blocks: int | None = None
-) -> float | None:
+def _test_s(answer: Answer, *, also: str = "", blocks: int = 0) -> float | None:
     """Seconds of a test of the finalists; the parameters are those of `runs_of_test`."""
-    runs = runs_of_test(now, best, also=also, blocks=blocks)
-    return now.runs_s(runs, now.recipe.target_training.rungs[-1])
+    runs = runs_of_test(answer, also=also, blocks=blocks)
+    return answer.now.runs_s(runs, answer.now.recipe.target_training.rungs[-1])
 
 
 def _use(now: Snapshot, key: str) -> NextCommand:
     """To train a network for use, or to write it as a file where that is done."""
     if any(one.key == key and one.state == "done" for one in now.retrained):
-        return NextCommand(Purpose.EXPORT, NextStep("export", now.study), None)
+        return NextCommand(Purpose.EXPORT, NextStep("export", now.study))
     seconds = now.runs_s(1, now.recipe.target_training.rungs[-1])
     return NextCommand(Purpose.RETRAIN, NextStep("retrain", now.study), seconds)
 
@@ -256,17 +243,15 @@ def longer_study(now: Snapshot, epochs: int) -> NextCommand:
 
 def _anew(now: Snapshot) -> NextCommand:
     """Another study, as more placements would be compared as little as these."""
-    return NextCommand(Purpose.ANEW, NextStep("search", now.study), None)
+    return NextCommand(Purpose.ANEW, NextStep("search", now.study))
 
 
-def long_enough(now: Snapshot) -> NextCommand | None:
-    """A new study with runs as long as the target, where the search has trained more briefly; None:
-    it has not.
-    """
+def _long_enough(now: Snapshot) -> NextCommand | None:
+    """A new study with runs as long as the target, where the search has trained more briefly."""
     brief = now.brief
     if brief is None:
         return None
-    minutes = 0 if brief.enough_s is None else math.ceil(brief.enough_s / 60)
+    minutes = math.ceil((brief.enough_s or 0.0) / 60)
     step = NextStep("search", now.study, epochs=brief.target, minutes=minutes)
     return NextCommand(Purpose.LONGER, step, brief.enough_s, brief.target)
 
@@ -280,21 +265,18 @@ def _more_trials(now: Snapshot, purpose: Purpose) -> NextCommand | None:
     return NextCommand(purpose, step, seconds, now.planned)
 
 
-def continued(now: Snapshot, why: Lacking) -> NextCommand | None:
+def _continued(now: Snapshot, why: Lacking) -> NextCommand | None:
     """The rest of the search, or more of it; None where that does not help."""
-    if why is Lacking.TOO_BRIEF:
-        return long_enough(now)
     if why is Lacking.CONSTANT:
         perfect = any(same.value == 1 for same in now.constants if same.metric == now.primary)
         return None if perfect else _anew(now)
     if why is Lacking.NOT_MEASURED:
-        return NextCommand(Purpose.MEASURE, NextStep("resume", now.study, here=True), None)
+        return NextCommand(Purpose.MEASURE, NextStep("resume", now.study, here=True))
     unfinished = _unfinished(now)
     if unfinished is not None:
         return unfinished
     if now.planned == 0 and not now.exhausted:
         # its time was over before the first placement: then it plans none, and would begin none
         step = NextStep("resume", now.study, trials=now.planned_next)
-        return NextCommand(Purpose.CONTINUE, step, None)
-    rest = _rest(now)
-    return rest or _more_trials(now, Purpose.MORE_TRIALS)
+        return NextCommand(Purpose.CONTINUE, step)
+    return _rest(now) or _more_trials(now, Purpose.MORE_TRIALS)

@@ -220,14 +220,9 @@ def _further(opened: OpenStudy, counts: Counts, *, goes_on: bool) -> int:
     seeds = opened.recipe.search.confirm_seeds
     if not seeds or not (goes_on or waiting):
         return waiting
-    settings = opened.store.settings
-    if settings.confirmed_trials != opened.trials:
+    if opened.store.settings.confirmed_trials != opened.trials:
         return further_runs(opened.recipe, opened.trials)
-    if narrowing(opened.store):
-        return waiting
-    rounds = settings.rounds_before + ROUNDS_PER_SEED * seeds
-    begun = _runs(counts, (ROUND,), "waiting", "done", "failed")
-    return waiting + max(0, rounds * round_size(opened.trials) - begun)
+    return waiting
 
 
 def round_size(trials: int) -> int:

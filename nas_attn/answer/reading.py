@@ -21,11 +21,11 @@ from nas_attn.answer.assembling import snapshot_of
 from nas_attn.answer.cautions import Constant, constants
 from nas_attn.answer.facts import Retrained, StudyFacts
 from nas_attn.answer.fronts import primary_metric
+from nas_attn.answer.pair_tests import Family, TestedNetwork, finished_blocks
 from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.per_image import mistakes as found_mistakes
 from nas_attn.answer.rate import RATES
 from nas_attn.answer.snapshot import Snapshot
-from nas_attn.answer.validation import Family, TestedNetwork, finished_blocks
 from nas_attn.data.inventory import StudyImages
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.model.features import BackboneStage, BuiltFor
@@ -78,7 +78,7 @@ def read(store: StudyStore) -> StudyFacts:
         recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
         scores = partial(store.scores, with_correct=True, with_answers=_needs_answers(recipe))
         return StudyFacts(
-            name=store.name,
+            study=store.name,
             created_at=store.created_at,
             recipe=recipe,
             versions=store.versions,
@@ -106,8 +106,8 @@ def read(store: StudyStore) -> StudyFacts:
                 if is_length(name, recipe.training.rate_factor)
                 for stored in scores(protocol=name)
             ],
-            test_readings=store.test_readings(),
-            retrained=_retrained(store),
+            test_readings=tuple(store.test_readings()),
+            retrained=tuple(_retrained(store)),
             images=_images(store),
             rates=rate_runs(store),
             workers=store.workers.at_once(),
@@ -183,7 +183,7 @@ def mistakes(store: StudyStore, answer: Answer) -> Mistakes | None:
     now = answer.now
     keys = answer.compared_keys
     text = store.labels.get(SEARCH)
-    last = len(now.recipe.training.rungs) - 1
+    last = now.recipe.training.last_rung
     if len(keys) < 2 or text is None:
         return None
     scores = {}
@@ -237,7 +237,7 @@ def constants_now(store: StudyStore, recipe: Recipe) -> list[Constant]:
     """The metrics that are the same for all candidates so far."""
     scored = {row.key for row in store.candidates() if row.state == "scored"}
     runs: dict[str, list[Mapping[str, float]]] = defaultdict(list)
-    for key, _, _, metrics in store.metrics(len(recipe.training.rungs) - 1):
+    for key, _, _, metrics in store.metrics(recipe.training.last_rung):
         if key in scored:
             runs[key].append(metrics)
     seen = {name for scores in runs.values() for score in scores for name in score}

@@ -1,121 +1,102 @@
-"""The reasons behind a recommendation, and what is said beside an answer."""
+"""The reasons behind an answer: a table of all means, and what is said beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from nas_attn.answer.answer import Answer
-from nas_attn.answer.candidates import short_name
-from nas_attn.answer.means import SURE_ENOUGH, margin_of
-from nas_attn.answer.recommending import (
-    Comparison,
-    Reason,
-    Recommendation,
-    Worth,
-)
-from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
+from nas_attn.answer.answer import Answer, Option, Reason
+from nas_attn.answer.headline import fastest, network_name
+from nas_attn.answer.snapshot import Means
 from nas_attn.errors import several
-from nas_attn.latency.ratios import Elsewhere
 from nas_attn.model import Noise
 from nas_attn.recipe import units
 
-# least probabilities that are said in these words
-ALMOST_SURE = 0.95
-PROBABLE = 0.8
-LIKELY = 0.6
-WHAT_COUNTS = "a tenth of the best gain or of one run's noise"
+WHY_COLUMNS = ("means", "network", "latency", "gain", "likely to help", "needs", "")
+"""The last one says why it is taken, or why not."""
 
 
-def rule_text(best: Recommendation) -> str:
-    """How the recommended network was chosen, as a clause."""
-    rule = best.rule
-    within = "" if rule.limit is None else f" within {rule.limit:g} times the latency"
+def rule_text(answer: Answer) -> str:
+    """How the placement of attention was chosen, as a clause."""
+    limit = answer.now.latency_limit
     among = "on the front"
-    if rule.limit is not None:
-        among = f"at no more than {rule.limit:g} times the backbone's latency"
-    match rule.reason:
-        case Reason.BEST_ESTIMATE:
-            return (
-                f"the best estimated {best.metric} {among} (the bare backbone has not been scored)"
-            )
-        case Reason.NOTHING_LIKELY:
-            return (
-                f"no placement{within} is better with a probability of {100 * rule.required:.0f} %"
-            )
+    within = ""
+    if limit is not None:
+        among = f"at no more than {limit:g} times the backbone's latency"
+        within = f" within {limit:g} times the latency"
+    needed = answer.attention.needed if answer.attention else 0.0
+    match answer.reason:
         case Reason.OUT_OF_REACH:
-            fastest = f"the fastest takes {rule.fastest:.2f} times as long"
-            return f"no scored placement is{within}: {fastest}"
+            return f"no scored placement is{within}: the fastest takes {fastest(answer):.2f} times"
         case Reason.TOO_SMALL:
-            small = _below(best.metric, best.worth) if best.worth else ""
-            return f"the gain of the best bet is too small to count, {small}"
+            return "the gain of the best bet is too small to count"
         case Reason.LARGEST_GAIN:
             return f"the largest likely gain over the bare backbone {among}"
         case Reason.FASTEST:
             return f"the fastest {among} that gives up too little against the best bet to count"
+    if answer.chosen is not None:
+        return "it is surely cheaper than the bare backbone"
+    return f"no placement{within} is better with a probability of {100 * needed:.0f} %"
+
+
+def why_rows(answer: Answer) -> list[list[str]]:
+    """The best option of each means below `WHY_COLUMNS`, attention first."""
+    best = {Means.ATTENTION: answer.attention, Means.LARGER: answer.larger}
+    smaller = [one for one in answer.options if one.means is Means.SMALLER]
+    best[Means.SMALLER] = max(smaller, key=lambda one: one.gain.worth, default=None)
+    best[Means.LONGER] = answer.longer
+    if answer.taken is not None:
+        best[answer.means] = answer.taken
+    return [_why_row(answer, one) for one in best.values() if one is not None]
+
+
+def _why_row(answer: Answer, one: Option) -> list[str]:
+    gain = one.gain
+    name = network_name(one.view)
+    if one.length is not None:
+        name = f"{one.length.longer} epochs instead of {one.length.shorter}"
+    return [
+        str(one.means),
+        name,
+        units.NO_VALUE if one.ratio == float("inf") else units.times(one.ratio),
+        units.gained(answer.now.metric, gain.mean, gain.low, gain.high),
+        units.probability(gain.probability),
+        f"{100 * one.needed:.3g} %",
+        _why(answer, one),
+    ]
+
+
+def _why(answer: Answer, one: Option) -> str:
+    """Why an option is taken, or why not."""
+    if one is answer.taken:
+        return "taken"
+    if one is answer.attention and answer.chosen is None:
+        return rule_text(answer)
+    if one.tested is not None and one.tested.word == "worse":
+        return "a test speaks against it"
+    if one.gain.mean < answer.counts:
+        return "gains too little to count"
+    if not one.helps(answer.counts):
+        return "not likely enough"
+    if one is answer.larger and not answer.in_reach:
+        return "costs more latency than the answer may take"
+    return "another means is better"
 
 
 def reasons(answer: Answer) -> list[str]:
-    """Why the answer is what it is, in sentences; none without a recommendation."""
-    best = answer.best
-    if best is None:
-        return []
-    first = _other_means(answer, best)
-    if first and answer.means is not Means.NOTHING:
-        first.append("What follows is about placements of attention.")
-    return [*first, *placement_reasons(best)]
+    """Why the answer is what it is: a line for each means, then what is said below their table."""
+    lines = [
+        f"{means}: {name}, {latency}, {gain}, {likely} likely to help, needs {needs}: {why}."
+        for means, name, latency, gain, likely, needs, why in why_rows(answer)
+    ]
+    return [*lines, *why_sentences(answer)] if answer.reason else []
 
 
-def placement_reasons(best: Recommendation) -> list[str]:
-    """Why this one of the placements, in sentences."""
-    verb = "Keep the bare backbone" if best.is_bare else "Take this placement"
-    sentences = [f"{verb}: {rule_text(best)}.", _estimates(best)]
-    if best.against_none is not None:
-        sentences.append(_against("the bare backbone", best.against_none, best.metric))
-    if best.against_uniform is not None:
-        sentences.append(_against_uniform(best.against_uniform, best.metric))
-    if best.is_best_uniform:
-        sentences.append("It is the best uniform baseline: it needed no search.")
-    if best.worth is not None:
-        sentences.append(f"Differences {_below(best.metric, best.worth)} do not count.")
-    return [*sentences, *_about(best), _noise(best.metric, best.noise)]
-
-
-def _other_means(answer: Answer, best: Recommendation) -> list[str]:
-    """Why another means than attention is taken, or is not although it may help."""
-    needs = f"Other means than attention need {100 * SURE_ENOUGH:.1f} %."
-    if answer.means is Means.LONGER and answer.longer is not None:
-        odds = units.probability(answer.longer.gain.probability)
-        why = f"A longer training helps with a probability of {odds}"
-        if answer.now.brief is not None:
-            return [f"{why}. The search trains for fewer epochs than the target."]
-        return [f"{why}, and gains most. {needs}"]
-    control = best.capacity
-    key = best.instead or (control.key if control is not None and control.in_reach else "")
-    view = answer.now.find(key)
-    gain = None if view is None else view.gains.get(best.metric)
-    if view is None or gain is None:
-        return []
-    odds = units.probability(gain.probability)
-    if best.instead is not None and answer.means is Means.SMALLER and gain.low <= 0:
-        margin = units.size(best.metric, margin_of(answer.now))
-        return [f"{short_name(view)} is surely faster, and surely loses less than {margin}."]
-    helps = f"{short_name(view)} helps with a probability of {odds}"
-    if best.instead is not None:
-        return [f"{helps}, and nothing gains more for its latency. {needs}"]
-    return [f"{helps}. {needs}"] if gain.mean > 0 else []
-
-
-def sureness(better: float, worse: float) -> str:
-    """The probabilities of being better and of being worse, in a word or two."""
-    word = "worse" if better < worse else "better"
-    probability = max(better, worse)
-    if probability >= ALMOST_SURE:
-        return f"almost surely {word}"
-    if probability >= PROBABLE:
-        return f"probably {word}"
-    if probability >= LIKELY:
-        return f"more likely {word} than not"
-    return "no visible difference"
+def why_sentences(answer: Answer) -> list[str]:
+    """What counts, and the noise."""
+    lines = []
+    if answer.worth is not None:
+        size = units.size(answer.now.metric, answer.worth)
+        lines.append(f"Differences below {size} do not count.")
+    noise = answer.now.noise.get(answer.now.metric)
+    return lines if noise is None else [*lines, _noise(noise)]
 
 
 def measured_on(candidates: int) -> str:
@@ -123,120 +104,33 @@ def measured_on(candidates: int) -> str:
     return f"measured on {several(candidates, 'candidate')} that ran more than once"
 
 
-def _below(metric: str, worth: Worth) -> str:
-    source = "" if worth.stated else f" ({WHAT_COUNTS})"
-    return f"below {units.size(metric, worth.size)}{source}"
-
-
-def _trained(best: Recommendation) -> str:
-    return "" if best.training is None else best.training.said
-
-
-def _estimates(best: Recommendation) -> str:
-    """The estimates of the recommended network, with their intervals."""
-    trained = _trained(best)
-    its = f"{trained[:1].upper()}{trained[1:]}, its" if trained else "Its"
-    estimate = best.estimate
-    interval = units.value_range(best.metric, estimate.low, estimate.high)
-    value = units.value_within(best.metric, estimate.mean, estimate.low, estimate.high)
-    seeds = several(estimate.seeds, "run")
-    text = f"{its} {units.title(best.metric)} is estimated at {value} ({interval}, {seeds})."
-    latency = best.latency
-    if latency is None or best.is_bare:
-        return text
-    predicted = "" if latency.measured else ", predicted, not measured"
-    between = f"{latency.low:.2f} to {latency.high:.2f}{predicted}"
-    return f"{text} Its latency is {latency.ratio:.2f} times the backbone's ({between})."
-
-
-def _against_uniform(comparison: Comparison, metric: str) -> str:
-    return _against(f"the best uniform baseline ({comparison.name})", comparison, metric)
-
-
-def _against(name: str, comparison: Comparison, metric: str) -> str:
-    gain = comparison.gain
-    if gain is None:
-        return f"Whether it beats {name} is unknown: the noise has not been measured yet."
-    cost = ""
-    if comparison.latency_ratio is not None:
-        cost = f", at {comparison.latency_ratio:.2f} times its latency"
-    return (
-        f"Against {name}: {sureness(gain.probability, gain.worse)}{cost}."
-        f" It is better with a probability of {units.probability(gain.probability)}, worse with"
-        f" {units.probability(gain.worse)}, else equal. The difference is estimated at"
-        f" {units.gained(metric, gain.mean, gain.low, gain.high)}."
-    )
-
-
-def _about(best: Recommendation) -> Iterator[str]:
-    """The most promising placement, and for which backbone the answer holds."""
-    bet = best.most_promising
-    if bet is not None and bet.gain is not None:
-        yield (
-            f"The most promising placement, {bet.name}, is better with a probability of only"
-            f" {units.probability(bet.gain.probability)}."
-        )
-    if best.backbones > 1:
-        yield (
-            f"Differences are estimates for another backbone of the same kind; {best.backbones}"
-            " were tried, and a placement's gain differs between them."
-        )
-    elif best.backbones:
-        yield (
-            "Differences hold for this one trained backbone; another training of it may give"
-            " others."
-        )
-
-
-def _noise(metric: str, noise: Noise) -> str:
+def _noise(noise: Noise) -> str:
     if noise.seed_sd is None or noise.paired_sd is None:
         return "The noise is unknown: one candidate with one score does not show it."
-    spread = "the spread of scores within a seed; no candidate has run twice yet"
-    source = measured_on(noise.repeated) if noise.source == "seeds" else f"estimated from {spread}"
-    if noise.source == "images":
-        source = f"estimated from the size of the validation set and {spread}"
+    source = "estimated from the spread of scores within a seed; no candidate has run twice yet"
+    if noise.source == "seeds":
+        source = measured_on(noise.repeated)
+    one, two = (units.size(noise.metric, sd) for sd in (noise.seed_sd, 2**0.5 * noise.paired_sd))
     return (
-        f"One run's {units.title(metric)} varies by {units.size(metric, noise.seed_sd)}, the"
-        " difference of two with the same seed by"
-        f" {units.size(metric, 2**0.5 * noise.paired_sd)}. This is {source}."
+        f"One run's {units.title(noise.metric)} varies by {one}, the difference of two with the"
+        f" same seed by {two}. This is {source}."
     )
-
-
-RECOMMENDED = "the recommended network"
 
 
 def remarks(answer: Answer) -> list[str]:
-    """Sentences about what separates no candidates, and about what else is known of them."""
+    """Sentences about what separates no candidates, and about latencies on other devices."""
     now = answer.now
-    best = None if answer.best is None else now.find(answer.best.key)
-    return [
-        *(constant.sentence for constant in now.constants),
-        *_on_other_devices(now, best),
-    ]
-
-
-def _on_other_devices(now: Snapshot, best: CandidateView | None) -> Iterator[str]:
+    said = [constant.sentence for constant in now.constants]
     for device in now.elsewhere:
-        timed = [view for view in now.ordered(now.candidates) if view.key in device.latencies]
         parts = []
-        for view in timed:
-            name = RECOMMENDED if view is best else view.label
-            latency = device.latencies[view.key]
-            parts.append(f"{name} {latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f})")
+        for view in now.ordered(now.candidates):
+            latency = device.latencies.get(view.key)
+            if latency is not None:
+                between = f"({latency.low:.3f} to {latency.high:.3f})"
+                parts.append(f"{view.label} {latency.ratio:.3f} {between}")
         if parts:
-            conditions = ", ".join([device.mode, *_differing(now, device)])
-            yield (
-                f"On {device.machine} ({conditions}), relative to the bare backbone there:"
+            said.append(
+                f"On {device.machine} ({device.mode}), relative to the bare backbone there:"
                 f" {', '.join(parts)}."
             )
-
-
-def _differing(now: Snapshot, device: Elsewhere) -> list[str]:
-    """What tells another device of the same name from the one that measures now: `torch 2.14`."""
-    if now.latency is None or now.latency.machine != device.machine:
-        return []
-    return [
-        f"{name} {value}"
-        for name, value in device.details.items()
-        if now.latency.details.get(name) != value
-    ]
+    return said

@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
-from nas_attn.answer.means import chance_of_no_loss, recommended
-from nas_attn.answer.recommending import Recommendation
+from nas_attn.answer.answer import Answer, answer_of, chance_of_no_loss
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.latency.ratios import ENOUGH_SESSIONS, sessions_needed
@@ -59,7 +58,7 @@ def to_confirm(now: Snapshot) -> list[CandidateView]:
     wanted = [
         *_scored_bare(now),
         now.best_uniform,
-        *_in_play(now, recommended(now))[:MOST_BESIDE],
+        *_in_play(answer_of(now))[:MOST_BESIDE],
         *now.ordered(view for view in now.candidates if view.on_front_of_placements),
         *now.ordered(now.able_to_win),
     ]
@@ -70,14 +69,13 @@ def _scored_bare(now: Snapshot) -> list[CandidateView]:
     return [view for view in now.baselines if view.is_bare and view.state == "scored"][:1]
 
 
-def _in_play(now: Snapshot, best: Recommendation | None) -> list[CandidateView]:
+def _in_play(answer: Answer) -> list[CandidateView]:
     """The networks other than placements that the answer may take, the likeliest first; before
     them, the one of the answer's line `Control`, else the best-looking one.
     """
+    now = answer.now
     scored = [view for view in now.controls if view.state == "scored"]
-    compared = scored[:1]
-    if best is not None and best.capacity is not None:
-        compared = [view for view in scored if view.key == best.capacity.key]
+    compared = scored[:1] if answer.larger is None else [answer.larger.view]
     chances = {view.key: chance_of(now, view) for view in scored}
     likely = [view for view in scored if chances[view.key] >= IN_PLAY]
     likely.sort(key=lambda view: -chances[view.key])
@@ -106,39 +104,23 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     correct the luck of the best-looking. A control that may be better takes a rival's place, unless
     each round had to train a backbone for it.
     """
-    model = now.evidence.get(now.primary or "")
-    best = recommended(now)
-    if best is None or model is None:
-        return []
-    bare = _scored_bare(now)
+    answer = answer_of(now)
+    bet = answer.bet
     able = {view.key: view for view in now.able_to_win if not view.is_bare}
-    chosen = able.get(best.key)
-    if chosen is None and bare and able:
-        chosen = able[_most_worth(able, model, bare[0].key)]
-    if chosen is None:
+    if answer.reason is None or not able:
         return []
+    most = max((one for one in answer.options if one.key in able), key=lambda one: one.gain.worth)
+    chosen = answer.chosen or most
     # the choice depends most on these two
-    first = best.more_accurate or best.cheaper
+    first = bet if bet is not None and bet is not answer.chosen else answer.faster
     uniform = now.best_uniform
-    ahead = [leader.key for leader in (first, uniform) if leader]
-    drawn = _drawn_best(able, model, rng)
+    ahead = [leader.key for leader in (answer.chosen and first, uniform) if leader]
+    drawn = _drawn_best(able, now.evidence[now.metric], rng)
     others = [view.key for view in now.ordered(able.values())]
     rivals = dict.fromkeys([*ahead, *drawn, *others])
     met = [able[key] for key in rivals if key in able and key != chosen.key]
-    hopeless = _without_effect(able, model, bare, best)
-    joins = _joining(now, best, hopeless=hopeless)
-    return [*bare, chosen, *met[: RIVALS - len(joins)], *joins]
-
-
-def _most_worth(keys: Collection[str], model: Evidence, bare: str) -> str:
-    """The network whose gain over the bare backbone is worth most; an unknown gain is worth
-    nothing.
-    """
-    worth: dict[str, float] = {}
-    for key in keys:
-        gain = model.gain(key, bare)
-        worth[key] = gain.worth if gain else 0.0
-    return max(worth, key=lambda key: (worth[key], key))
+    joins = _joining(answer, hopeless=_without_effect(answer))
+    return [*_scored_bare(now), chosen.view, *met[: RIVALS - len(joins)], *joins]
 
 
 def _drawn_best(keys: Collection[str], model: Evidence, rng: np.random.Generator) -> list[str]:
@@ -149,39 +131,37 @@ def _drawn_best(keys: Collection[str], model: Evidence, rng: np.random.Generator
     return [model.keys[at] for at in values.argmax(axis=1)]
 
 
-def _without_effect(
-    able: Collection[str],
-    model: Evidence,
-    bare: Sequence[CandidateView],
-    best: Recommendation,
-) -> bool:
+def _without_effect(answer: Answer) -> bool:
     """Whether surely no placement gains enough to count; then all rivals' places are free."""
-    if not best.is_bare or not bare:
+    if answer.chosen is not None:
         return False
-    counts = best.worth.size if best.worth else 0.0
+    able = {view.key for view in answer.now.able_to_win}
     # of placements that gain enough to count
-    expected = 0.0
-    for key in able:
-        gain = model.gain(key, bare[0].key)
-        if gain is not None:
-            expected += float(cdf((gain.mean - counts) / max(gain.sd, 1e-12)))
+    expected = sum(
+        float(cdf((one.gain.mean - (answer.worth or 0.0)) / max(one.gain.sd, 1e-12)))
+        for one in answer.options
+        if one.key in able and one.length is None
+    )
     return expected < SETTLED
 
 
-def _joining(now: Snapshot, best: Recommendation, *, hopeless: bool) -> list[CandidateView]:
+def _joining(answer: Answer, *, hopeless: bool) -> list[CandidateView]:
     """Networks other than placements that join a round: those that may be the answer. One of them,
     so that attention keeps at least half of the runs, unless attention is hopeless.
     """
-    lead = None if best.capacity is None else best.capacity.lead.gain
+    larger = answer.larger
     joining = []
-    for view in _in_play(now, best):
-        if now.recipe.training.start == "backbone" and is_other(view.placement):
+    for view in _in_play(answer):
+        if answer.now.recipe.training.start == "backbone" and is_other(view.placement):
             # each round would have to train a backbone for it
             continue
-        is_compared = best.capacity is not None and view.key == best.capacity.key
-        if is_compared and (not best.in_reach or lead is None or lead.worse <= SETTLED):
-            continue
-        if is_compared or best.is_bare:
+        if larger is not None and view is larger.view:
+            lead = larger.gain
+            if answer.chosen is not None:
+                lead = answer.over(larger, answer.chosen) or lead
+            if answer.in_reach and lead.probability > SETTLED:
+                joining.append(view)
+        elif answer.chosen is None:
             joining.append(view)
     return joining[: RIVALS if hopeless else 1]
 

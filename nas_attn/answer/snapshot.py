@@ -11,14 +11,12 @@ from enum import StrEnum
 from statistics import median
 
 from nas_attn.answer.cautions import Caution, Constant
-from nas_attn.answer.facts import Retrained
+from nas_attn.answer.facts import StudyState
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.length import Brief, LengthGain
-from nas_attn.answer.pooled import PooledTest
+from nas_attn.answer.pair_tests import PairTest, ValidationResult
 from nas_attn.answer.rate import RateGain
-from nas_attn.answer.validation import ValidationResult
 from nas_attn.attention.catalogue import CONTROLS
-from nas_attn.data.inventory import StudyImages
 from nas_attn.latency.ratios import Elsewhere, LatencyRecord
 from nas_attn.model import Estimate, Evidence, Gain, Noise
 from nas_attn.model.features import BackboneStage, features, is_control
@@ -27,7 +25,7 @@ from nas_attn.recipe.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.recipe.tables import Costs, is_cost
 from nas_attn.space.placement import BARE_NAME, BaselineName, Placement
 from nas_attn.space.search_space import BACKBONE_SITE
-from nas_attn.storage.records import Latency, SplitReading
+from nas_attn.storage.records import Latency
 
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
 
@@ -170,7 +168,7 @@ def unmeasured(
     if "latency" not in needed and not recipe.limits.bounds_latency:
         return []
     states = ("running",) if measured else ("running", "scored")
-    last = len(recipe.training.rungs) - 1
+    last = recipe.training.last_rung
     return [
         view
         for view in views
@@ -178,15 +176,10 @@ def unmeasured(
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot(StudyState):
     """A study as of now."""
 
-    study: str
-    # unix seconds
-    created_at: float
-    recipe: Recipe
-    versions: Mapping[str, str]
     objectives: tuple[str, ...]
     # the metric that the recommendation is about: the first trained objective, else accuracy
     primary: str | None
@@ -203,35 +196,22 @@ class Snapshot:
     # of the bare backbone by twice the target's epochs; None: not tried
     longer: LengthGain | None
     latency: LatencyRecord | None
-    test_readings: tuple[SplitReading, ...]
     # the oldest first
     validations: tuple[ValidationResult, ...]
     # each tested network, over all its validations
-    pooled: tuple[PooledTest, ...]
-    # candidates that are to be evaluated in all
-    planned: int
+    pooled: tuple[PairTest, ...]
     # metrics that are the same for all candidates
     constants: tuple[Constant, ...]
     # warnings against any conclusion, the gravest first
     cautions: tuple[Caution, ...]
-    # trainings for use, in the order in which they were ordered
-    retrained: tuple[Retrained, ...]
     # what other devices have measured; no objective, front or recommendation uses it
     elsewhere: tuple[Elsewhere, ...]
     # metric -> model at the last rung
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
     # key -> model of the primary metric at the search's last rung, also where the target has run
     searched: Mapping[str, Evidence] = field(repr=False, compare=False)
-    # whether nothing was left to try within the limits
-    exhausted: bool = field(default=False, compare=False)
     # what the rate brings that the study has found; None: it trains at the usual one
     rate: RateGain | None = None
-    # further runs of the search that have not begun
-    waiting: int = field(default=0, compare=False)
-    # what the images were when the study began
-    images: StudyImages | None = None
-    # at once: now, or the last time
-    workers: int = field(default=1, compare=False)
     # of the backbone, as executed; empty where the study does not know them
     stages: tuple[BackboneStage, ...] = ()
 
@@ -257,7 +237,7 @@ class Snapshot:
     @property
     def finished(self) -> list[CandidateView]:
         """Candidates that were scored to the end."""
-        last = len(self.recipe.training.rungs) - 1
+        last = self.recipe.training.last_rung
         pool = [view for view in self.candidates if view.state == "scored" and view.rung == last]
         return [view for view in pool if self.primary is None or self.primary in view.estimates]
 

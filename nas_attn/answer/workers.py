@@ -83,4 +83,3 @@ def _view(row: WorkerRow, *, local: bool) -> WorkerView:
         row.silent_s,
         row.here_s,
     )
-

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas_attn.answer.answer import Answer
+    from nas_attn.answer.pair_tests import Family
     from nas_attn.answer.snapshot import Snapshot
-    from nas_attn.answer.validation import Family
     from nas_attn.searching.phases.testing import ValidationRequest
     from nas_attn.searching.prepare.clock import SearchTime
     from nas_attn.storage.opening import OpenStudy
@@ -317,8 +317,8 @@ def final_test(
     check_output()
 
     from nas_attn.answer.as_json import as_json
+    from nas_attn.answer.forecast import forecast_validation
     from nas_attn.answer.reading import answer, unfinished
-    from nas_attn.answer.validation_forecast import forecast_validation
     from nas_attn.report.publishing import publish
     from nas_attn.searching.phases import testing
     from nas_attn.searching.prepare.checks import check
@@ -374,7 +374,7 @@ def _family(
 
 def _announce(now: Snapshot, family: Family, difference: float | None) -> None:
     """Says what is compared and what that can show, before the first run."""
-    from nas_attn.answer.validation_forecast import forecast_validation
+    from nas_attn.answer.forecast import forecast_validation
     from nas_attn.answer.validation_text import announcement
     from nas_attn.cli.terminal import INDENT, show_prose
 

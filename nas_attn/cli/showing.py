@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from nas_attn.answer.answer import drawing_of
 from nas_attn.answer.answer_text import LINK, PLACEMENT, below, drawing_line, rows
 from nas_attn.answer.candidates import (
     SIGNS,
@@ -18,25 +17,27 @@ from nas_attn.answer.candidates import (
     placed,
 )
 from nas_attn.answer.choosing import choice_sentences
+from nas_attn.answer.drawing import drawing_of
 from nas_attn.answer.headline import headline, network_name
-from nas_attn.answer.reasons import reasons, remarks
+from nas_attn.answer.reasons import WHY_COLUMNS, remarks, why_rows, why_sentences
 from nas_attn.answer.validation_text import (
     validation_headline,
     validation_rows,
     validation_sentences,
 )
 from nas_attn.cli.common import at_storage, table
-from nas_attn.cli.terminal import INDENT, show_command, show_line, show_paragraph, show_prose
+from nas_attn.cli.terminal import INDENT, show_command, show_line, show_prose
 from nas_attn.latency.ratios import not_alone
 from nas_attn.recipe import tasks, units
 from nas_attn.report.columns import BETTER_THAN_BARE, compared
 from nas_attn.system.wrapping import LABEL_COLUMNS
 
 if TYPE_CHECKING:
-    from nas_attn.answer.answer import Answer, DrawnStage
+    from nas_attn.answer.answer import Answer
     from nas_attn.answer.choosing import Chosen
+    from nas_attn.answer.drawing import DrawnStage
+    from nas_attn.answer.pair_tests import ValidationResult
     from nas_attn.answer.snapshot import CandidateView, Snapshot
-    from nas_attn.answer.validation import ValidationResult
 
 
 def show_answer(out: Console, answer: Answer, storage: str) -> None:
@@ -78,8 +79,10 @@ def _show_drawing(out: Console, stages: Sequence[DrawnStage]) -> None:
 
 def show_why(out: Console, answer: Answer) -> None:
     """The reasons behind the answer, and code that builds it."""
-    if answer.best is not None and answer.now.brief is None:
-        show_paragraph(out, "Why", reasons(answer))
+    if answer.judged:
+        out.print(table("Why", WHY_COLUMNS, why_rows(answer), right=WHY_COLUMNS[2:6]))
+        for sentence in why_sentences(answer):
+            show_prose(out, sentence)
         _show_snippet(out, answer.now.find(answer.taken_key or ""))
 
 

@@ -274,6 +274,11 @@ class TrainingSection(Section):
         return self.rate_factor * rate
 
     @property
+    def last_rung(self) -> int:
+        """The rung at which a candidate is scored to the end."""
+        return len(self.rungs) - 1
+
+    @property
     def step_size(self) -> int:
         """Images of one step of the optimizer."""
         return self.batch_size * self.accumulate

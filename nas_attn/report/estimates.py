@@ -27,7 +27,7 @@ def gains_of_runs(now: Snapshot, metric: str, view: CandidateView) -> list[float
     """The gain of each of a candidate's runs at the last rung over the bare backbone's run of the
     same seed, where there is one; positive is better.
     """
-    last = len(now.recipe.training.rungs) - 1
+    last = now.recipe.training.last_rung
 
     def scores(of: CandidateView | None) -> dict[int, float]:
         points = () if of is None else of.scores

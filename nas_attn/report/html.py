@@ -17,10 +17,10 @@ from nas_attn.answer.choosing import Chosen, choice_sentences
 from nas_attn.answer.effects import both_effects
 from nas_attn.answer.effects_text import effects_message
 from nas_attn.answer.headline import headline
+from nas_attn.answer.pair_tests import ValidationResult
 from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.reasons import reasons, remarks
 from nas_attn.answer.snapshot import STATES, Snapshot
-from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
 from nas_attn.errors import StudyError, several
 from nas_attn.latency.ratios import not_alone

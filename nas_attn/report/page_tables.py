@@ -9,9 +9,9 @@ from typing import NamedTuple
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.candidates import candidate_label, metrics_shown
 from nas_attn.answer.effects import Effects
+from nas_attn.answer.pair_tests import ValidationResult
 from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.snapshot import CandidateView, Snapshot
-from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_rows
 from nas_attn.recipe import units
 from nas_attn.report.columns import Column, columns, judged, tags

@@ -74,8 +74,8 @@ def sweep_weights(opened: OpenStudy, answer: Answer, keep: str, *, dry_run: bool
     }
     if keep == "front":
         wanted |= {view.key for view in now.front}
-        if answer.best is not None:
-            wanted |= {answer.best.key, answer.best.taken}
+        taken = (answer.chosen, answer.taken)
+        wanted |= {one.key for one in taken if one is not None}
     there = opened.store.all_checkpoints()
     freed = Freed()
     for view in now.candidates:

@@ -271,7 +271,7 @@ class Workbench:
                 require_participation(self._trainer.scored(model), resolved, self.plan.input_shape)
                 self._keep_labels(self.protocol, run.seed)
                 kept = score.kept
-                if score.rung < len(self.recipe.training.rungs) - 1:
+                if score.rung < self.recipe.training.last_rung:
                     # mistakes of early rungs are not shown anywhere
                     kept = replace(kept, answers=None)
                 self.store.add_score(run, kept, lease=lease)

@@ -20,29 +20,22 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 
-from nas_attn.answer import means
+from nas_attn.answer import answer as rule
+from nas_attn.answer.answer import REQUIRED, REQUIRED_FROM_SCRATCH, Answer, answer_of
 from nas_attn.answer.length import LengthGain, length_gain, may_bring_much
-from nas_attn.answer.means import with_capacity
-from nas_attn.answer.recommending import (
-    REQUIRED,
-    REQUIRED_FROM_SCRATCH,
-    Contender,
-    Recommendation,
-    recommend,
-)
+from nas_attn.answer.snapshot import CandidateView, Means
 from nas_attn.model import Beforehand, Evidence, Gain, ScoredRun, fit
-from nas_attn.model.dominance import non_dominated
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.space.notation import parse
 from nas_attn.storage.labels import ValidationLabels
 from nas_attn.storage.records import Score
-from research.trust.simulate import confirmed, look, rivals, search
+from research.trust.simulate import confirmed, look, rivals, search, snapshot
 from research.trust.studies import FINE_TUNING, SCRATCH, Floats, Noise, Study, World, known
 
 BARS = (0.95, 0.99, 0.995)
@@ -236,35 +229,22 @@ def _apart(
     return gain, found
 
 
-def _contenders(made: StudyOfMeans, evidence: Evidence) -> list[Contender]:
-    able = [key for key in made.placements if evidence.estimates[key].seeds]
-    ratios = {key: made.latency(key) for key in able}
-    points = np.array([[-evidence.estimates[key].mean, ratios[key].ratio] for key in able])
-    front = non_dominated(points)
-    return [
-        Contender(
-            key,
-            parse(made.placements[key]),
-            key if key == "none" else None,
-            evidence.estimates[key],
-            ratios[key],
-            bool(best),
-        )
-        for key, best in zip(able, front, strict=True)
-    ]
-
-
 def _chosen(made: StudyOfMeans, evidence: Evidence, required: float) -> tuple[str, list[str]]:
     """What is taken of the placements, or promises most; and the rival that comes first."""
-    able = _contenders(made, evidence)
-    answer = recommend(able, evidence, max_latency_ratio=None, required=required)
-    other = answer and (answer.more_accurate or answer.cheaper)
-    first = [other.key] if other else []
-    if answer is not None and answer.key != "none":
-        return answer.key, first
-    gains = evidence.gains("none")
-    able = [key for key in gains if evidence.estimates[key].seeds and key != "none"]
-    return max(able, key=lambda key: gains[key].worth), first
+    answer = _answer(made, evidence, (), required)
+    other = answer.bet if answer.bet is not answer.chosen else answer.faster
+    first = [other.key] if other and answer.chosen else []
+    if answer.chosen is not None:
+        return answer.chosen.key, first
+    return max(answer.options, key=lambda one: one.gain.worth).key, first
+
+
+def _answer(
+    made: StudyOfMeans, evidence: Evidence, beside: Sequence[CandidateView], required: float
+) -> Answer:
+    """What is recommended with this bar of attention, other networks beside it."""
+    rule.required_from = lambda _start: required
+    return answer_of(snapshot(made, evidence, beside))
 
 
 def _judged(
@@ -274,65 +254,53 @@ def _judged(
     bare: Sequence[ScoredRun],
     required: float,
 ) -> Found:
-    contenders = _contenders(made, evidence)
     gains = {}
-    others = {}
+    others = []
+    like = snapshot(made, evidence).candidates[0]
     for key, runs in beside.items():
         gains[key], model = _apart(made, key, runs, bare)
-        latency = known((LARGER | SMALLER)[key])
-        others[key] = Contender(
-            key, parse(NOTATION[key]), key, model.estimates[key], latency, False
+        estimate = model.estimates[key]
+        ratio = (LARGER | SMALLER)[key]
+        others.append(
+            replace(
+                like,
+                key=key,
+                placement=parse(NOTATION[key]),
+                baseline=key,
+                latency=known(ratio),
+                estimates={"accuracy": estimate},
+                values=(estimate.mean, ratio),
+                gains={"accuracy": gains[key]},
+                means=Means.LARGER if key in LARGER else Means.SMALLER,
+                on_front=False,
+                on_front_of_placements=False,
+            )
         )
-    controls = [(others[key], gains[key]) for key in LARGER]
     run_sd = evidence.noise.paired_sd or 0.0
     trained = [made.runs(LONGER, run.seed)[0] for run in bare[:MOST_LENGTH_SEEDS]]
     answers = {}
     seeds = {}
     for bar in BARS:
-        means.SURE_ENOUGH = bar
-        best = _best(evidence, contenders, controls, required)
+        rule.SURE_ENOUGH = bar
         longer = _length(bare, trained, run_sd, bar)
-        answers[f"{bar:g}"] = _taken(best, gains, longer.gain, bar)
+        answers[f"{bar:g}"] = _taken(_answer(made, evidence, others, required), longer.gain, bar)
         seeds[f"{bar:g}"] = longer.seeds
     attention = {}
     for at in ATTENTION_BARS:
-        best = _best(evidence, contenders, controls, at)
         key, _ = _chosen(made, evidence, at)
         gain = evidence.gain(key, "none")
         assert gain is not None
-        what = _taken(best, gains, longer.gain, bar)
+        what = _taken(_answer(made, evidence, others, at), longer.gain, bar)
         attention[f"{at:g}"] = Taken(what, gain.probability, made.true_gain(key, "none"))
     return Found(attention, gains, answers, seeds)
 
 
-def _best(
-    evidence: Evidence,
-    contenders: Sequence[Contender],
-    controls: Sequence[tuple[Contender, Gain]],
-    required: float,
-) -> Recommendation:
-    """What is recommended with this bar of attention, a larger network beside it."""
-    best = recommend(contenders, evidence, max_latency_ratio=None, required=required)
-    best = with_capacity(best, contenders, controls, evidence)
-    assert best is not None
-    return best
-
-
-def _taken(best: Recommendation, gains: Mapping[str, Gain], longer: Gain, bar: float) -> str:
-    """What is done, by the rule of `answer.means` with this bar."""
-    taken = "attention" if best.key != "none" else ""
-    gain = 0.0
-    against = best.against_none
-    if taken and against is not None and against.gain is not None:
-        gain = against.gain.mean
-    larger = best.capacity
-    if larger is not None and best.instead is not None:
-        taken = "larger"
-        gain = larger.gain.mean
-    if not taken and any(gains[key].low > -MARGIN for key in SMALLER):
-        taken = "smaller"
+def _taken(answer: Answer, longer: Gain, bar: float) -> str:
+    """What is done; a longer training leads as in the rule."""
+    taken = "" if answer.taken is None else str(answer.taken.means)
+    gain = 0.0 if answer.taken is None else answer.taken.gain.mean
     if longer.probability >= bar and (taken in ("", "smaller") or longer.mean > gain):
-        taken = LONGER
+        return LONGER
     return taken
 
 
@@ -438,15 +406,15 @@ def main() -> None:
         print(f"{seed - options.seed + 1} of {options.studies}", file=sys.stderr, flush=True)
     for kind in kinds:
         mine = [line for (name, _), line in known_ones.items() if name == kind.name]
-        for rule in mine[0]["answers"] if mine else ():
-            taken = [line["answers"][rule] for line in mine]
-            print(f"{kind.name}; bar {rule}: {Counter(taken)} of {len(mine)}")
-        for rule in mine[0]["attention"] if mine else ():
-            at = [line["attention"][rule] for line in mine]
+        for bar in mine[0]["answers"] if mine else ():
+            taken = [line["answers"][bar] for line in mine]
+            print(f"{kind.name}; bar {bar}: {Counter(taken)} of {len(mine)}")
+        for bar in mine[0]["attention"] if mine else ():
+            at = [line["attention"][bar] for line in mine]
             taken = [one["what"] for one in at]
             false = sum(one["what"] == "attention" and one["true"] < LEAST_TRUE for one in at)
             counts = f"{Counter(taken)}, {false} of attention false, of {len(mine)}"
-            print(f"{kind.name}; bar of attention {rule}: {counts}")
+            print(f"{kind.name}; bar of attention {bar}: {counts}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ first run to the answer.
     python -m research.trust.simulate --keep FOLDER     # goes on where it was stopped
 
 Each study runs its candidates (with `rungs`, the best third by raw score goes on), and then four
-times a fresh seed for none, the one that would be recommended (`analysis/recommending.py`,
+times a fresh seed for none, the one that would be recommended (`answer/answer.py`,
 latencies included; where that is none, the most promising one), and two rivals: a slower one if it
 was preferred to that for its latency, else a faster one; some drawn from the posterior; the best of
 the others. The model is fitted anew each time.
@@ -29,14 +29,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nas_attn.answer.recommending import (
-    REQUIRED,
-    REQUIRED_FROM_SCRATCH,
-    Contender,
-    recommend,
-)
+from nas_attn.answer.answer import REQUIRED, REQUIRED_FROM_SCRATCH, answer_of
+from nas_attn.answer.snapshot import STATES, CandidateView, Means, Snapshot
 from nas_attn.model import Beforehand, Evidence, ScoredRun, fit
 from nas_attn.model.dominance import non_dominated
+from nas_attn.recipe.reading import recipe_from
 from nas_attn.space.notation import parse
 from research.trust import figures
 from research.trust.figures import Outcome
@@ -128,33 +125,84 @@ def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str], bool]:
     """(what is taken, or promises most where that is none; the rival that comes first; whether it
     is taken).
     """
+    answer = answer_of(snapshot(study, evidence))
+    other = answer.bet if answer.bet is not answer.chosen else answer.faster
+    first = [other.key] if other and answer.chosen else []
+    if answer.chosen is not None:
+        return answer.chosen.key, first, True
+    return max(answer.options, key=lambda one: one.gain.worth).key, first, False
+
+
+def snapshot(study: AnyStudy, evidence: Evidence, beside: Sequence[CandidateView] = ()) -> Snapshot:
+    """The study as its answer is computed from; `beside`: networks other than placements."""
     able = [key for key in study.placements if evidence.estimates[key].seeds]
     latencies = {key: study.latency(key) for key in able}
+    gains = evidence.gains("none")
     front = non_dominated(
         np.array([[-evidence.estimates[key].mean, latencies[key].ratio] for key in able])
     )
-    contenders = [
-        Contender(
-            key,
-            key,
-            key if key == "none" else None,
-            evidence.estimates[key],
-            latencies[key],
-            bool(best),
+    views = [
+        CandidateView(
+            key=key,
+            placement=parse(study.placements[key]),
+            trial=trial,
+            state="scored",
+            baseline=key if key == "none" else None,
+            reason="",
+            cost=None,
+            latency=latencies[key],
+            scores=(),
+            rung=0,
+            estimates={evidence.metric: evidence.estimates[key]},
+            beats_none=None,
+            values=(evidence.estimates[key].mean, latencies[key].ratio),
+            on_front=bool(best),
+            gains={} if key == "none" else {evidence.metric: gains[key]},
+            means=Means.NOTHING if key == "none" else Means.ATTENTION,
+            on_front_of_placements=bool(best),
         )
-        for key, best in zip(able, front, strict=True)
+        for trial, (key, best) in enumerate(zip(able, front, strict=True))
     ]
-    answer = recommend(contenders, evidence, max_latency_ratio=None, required=required(study.world))
-    other = answer and (answer.more_accurate or answer.cheaper)
-    first = [other.key] if other else []
-    if answer is not None and answer.key != "none":
-        return answer.key, first, True
-    gains = evidence.gains("none")
-    return (
-        max((key for key in able if key != "none"), key=lambda key: gains[key].worth),
-        first,
-        False,
+    start = "scratch" if required(study.world) == REQUIRED_FROM_SCRATCH else "pretrained"
+    training = RECIPE.training.model_copy(update={"start": start})
+    return Snapshot(
+        study="simulated",
+        created_at=0.0,
+        recipe=RECIPE.model_copy(update={"training": training}),
+        versions={},
+        objectives=("accuracy", "latency"),
+        primary=evidence.metric,
+        counts=dict.fromkeys(STATES, 0) | {"scored": len(views)},
+        candidates=(*views, *beside),
+        backbone=(),
+        noise={evidence.metric: evidence.noise},
+        brief=None,
+        longer=None,
+        latency=None,
+        test_readings=(),
+        validations=(),
+        pooled=(),
+        planned=len(views),
+        constants=(),
+        cautions=(),
+        retrained=(),
+        elsewhere=(),
+        evidence={evidence.metric: evidence},
+        searched={},
     )
+
+
+RECIPE = recipe_from(
+    {
+        "name": "simulated",
+        "space": {"name": "simulated", "choices": {"eca": {}}},
+        "backbone": {"name": "resnet8"},
+        "data": {"name": "digits-8x8"},
+        "training": {"rungs": [10]},
+        "target": {"epochs": 10},
+    },
+    where="simulated",
+)
 
 
 def required(world: AnyWorld) -> float:

@@ -26,13 +26,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.answer.validation import (
-    contrast_matrix,
-    critical_value,
-    detectable,
-    judge,
-    statistics_of,
-)
+from nas_attn.answer.pair_tests import critical, detectable, moderated, variance_by_images
 
 KINDS = ("normal", "noisy", "heavy", "interaction")
 
@@ -58,16 +52,19 @@ def measure(
 ) -> tuple[float, float, float]:
     """(false "better", coverage, power at the forecast difference)."""
     rng = np.random.default_rng([seed, KINDS.index(kind), finalists, blocks])
-    keys = [*(f"finalist {i}" for i in range(finalists)), "none"]
-    contrasts = contrast_matrix(keys, [(key, "none") for key in keys[:-1]])
-    critical = critical_value(contrasts, blocks, 0.05)
-    values = draw(rng, kind, families, len(keys), blocks)
-    means, errors = statistics_of(contrasts, values)
-    better = (means / errors > critical).any(1).mean()
-    covered = (np.abs(means / errors) <= critical).mean()
+    better = covered = shown = 0
     gain = detectable(finalists, blocks, math.sqrt(2))
-    shown = ((means[:, 0] + gain) / errors[:, 0] > critical).mean()
-    return float(better), float(covered), float(shown)
+    for values in draw(rng, kind, families, finalists + 1, blocks):
+        tests = []
+        for network in range(finalists):
+            others = [row for row in range(finalists) if row != network]
+            mean, variance, freedoms = moderated([values[[network, finalists, *others]]])
+            tests.append((mean, critical(finalists, freedoms) * math.sqrt(variance)))
+        better += any(mean > half for mean, half in tests)
+        covered += sum(abs(mean) <= half for mean, half in tests)
+        mean, half = tests[0]
+        shown += mean + gain > half
+    return better / families, covered / families / finalists, shown / families
 
 
 def new_images(blocks: int, images: int, families: int, seed: int) -> tuple[float, float]:
@@ -90,11 +87,14 @@ def new_images(blocks: int, images: int, families: int, seed: int) -> tuple[floa
             ]
             for key, chance in (("a", chances[1]), ("none", chances[0]))
         }
-        values = {key: [float(bits.mean()) for bits in rows] for key, rows in right.items()}
-        (v,) = judge(values, [("a", "none")], images=right)
-        assert v.new_low is not None
-        assert v.new_high is not None
-        hits += v.low <= truth <= v.high, v.new_low <= truth <= v.new_high
+        own, other = (np.array(right[key], float) for key in ("a", "none"))
+        table = np.array([own.mean(1), other.mean(1)])
+        mean, variance, freedoms = moderated([table], 1 / images)
+        total = variance + variance_by_images(own - other)
+        more = min(total**2 / (variance**2 / freedoms), 10_000.0)
+        half = critical(1, freedoms) * math.sqrt(variance)
+        new = max(half, critical(1, more) * math.sqrt(total))
+        hits += abs(mean - truth) <= half, abs(mean - truth) <= new
     return float(hits[0] / families), float(hits[1] / families)
 
 

@@ -10,17 +10,17 @@ import made_study
 import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
-from nas_attn.answer.answer import Answer, AnswerVerdict, answer_of, drawing_of
+from nas_attn.answer.answer import Answer, Lacking, answer_of
 from nas_attn.answer.answer_text import below, rows
 from nas_attn.answer.cautions import Caution, CautionKind
+from nas_attn.answer.drawing import drawing_of
+from nas_attn.answer.forecast import finalists, runs_of_test
 from nas_attn.answer.headline import headline
-from nas_attn.answer.means import recommended
-from nas_attn.answer.next_step import Lacking, Purpose
-from nas_attn.answer.pooled import CONTRAST
+from nas_attn.answer.next_step import NextCommand, Purpose, next_of
+from nas_attn.answer.pair_tests import critical
 from nas_attn.answer.reading import snapshot
+from nas_attn.answer.shown import Shown, shown
 from nas_attn.answer.snapshot import Snapshot
-from nas_attn.answer.validation import critical_value
-from nas_attn.answer.validation_forecast import finalists, runs_of_test
 from nas_attn.model.features import BackboneStage
 from nas_attn.searching.run.asking import ASKING
 from nas_attn.space.notation import parse
@@ -35,34 +35,48 @@ def ended(now: Snapshot) -> Snapshot:
     return replace(now, counts={**now.counts, "running": 0}, planned=len(now.candidates))
 
 
+def about(answer: Answer) -> Shown:
+    """The network that the rows are about."""
+    found = shown(answer)
+    assert found is not None
+    return found
+
+
+def following(answer: Answer) -> NextCommand:
+    """What comes next, where something does."""
+    found = next_of(answer)
+    assert found is not None
+    return found
+
+
 def card(study: MadeStudy) -> Answer:
     return answer_of(snapshot(study.store))
 
 
 def test_attention_that_helps_is_taken(now: Snapshot) -> None:
     found = answer_of(now)
-    assert found.verdict is AnswerVerdict.TAKE
+    assert found.verdict == "take"
     assert found.taken is not None
     assert found.taken.key == found.taken_key
-    assert found.gain is not None
-    assert found.gain.after is not None
-    assert found.gain.before is not None
-    assert found.gain.mean == pytest.approx(found.gain.after - found.gain.before)
-    assert found.cost is not None
-    assert found.cost.after_ms == pytest.approx(found.cost.ratio * found.cost.before_ms)
-    assert found.certainty is not None
-    assert not found.certainty.confirmed
-    assert found.next is not None
-    assert found.next.purpose is Purpose.TEST
-    assert found.next.seconds
+    gain = about(found)
+    assert gain.after is not None
+    assert gain.before is not None
+    assert gain.mean == pytest.approx(gain.after - gain.before)
+    assert gain.latency is not None
+    assert gain.latency.ms == pytest.approx(gain.latency.ratio * gain.latency.reference_ms)
+    assert not found.confirmed
+    assert following(found).purpose is Purpose.TEST
+    assert following(found).seconds
 
 
 def test_a_faster_network_gives_up_something(now: Snapshot) -> None:
-    faster = answer_of(now).faster
-    assert faster is not None
-    assert faster.ratio < faster.instead_of
-    assert faster.gain.low <= faster.gain.mean <= faster.gain.high
-    assert faster.gain.mean < 0
+    found = answer_of(now)
+    assert found.faster is not None
+    assert found.taken is not None
+    assert found.faster.ratio < found.taken.ratio
+    gain = found.over(found.faster, found.taken)
+    assert gain is not None
+    assert gain.mean < 0
 
 
 def test_a_test_that_shows_the_gain_replaces_the_estimate(tmp_path: Path) -> None:
@@ -72,27 +86,24 @@ def test_a_test_that_shows_the_gain_replaces_the_estimate(tmp_path: Path) -> Non
     now = snapshot(study.store)
     found = answer_of(now)
     (test,) = now.pooled
-    assert found.certainty is not None
-    assert found.certainty.confirmed
-    assert found.gain is not None
-    assert found.gain.on_test_images
-    assert (found.gain.mean, found.gain.low, found.gain.high) == (test.difference, *test.between)
-    assert found.gain.after is not None
-    assert found.gain.before is not None
-    assert found.gain.after - found.gain.before == pytest.approx(test.difference)
-    assert found.next is not None
-    assert found.next.purpose is Purpose.RETRAIN
+    assert found.confirmed
+    gain = about(found)
+    assert gain.test == test
+    assert (gain.mean, gain.low, gain.high) == (test.difference, *test.between)
+    assert gain.after is not None
+    assert gain.before is not None
+    assert gain.after - gain.before == pytest.approx(test.difference)
+    assert following(found).purpose is Purpose.RETRAIN
 
 
 def test_the_time_of_a_test_is_that_of_its_networks(now: Snapshot) -> None:
-    best = recommended(now)
-    assert best is not None
-    assert [network.role for network in finalists(now, best)] == ["recommended"]
+    found = answer_of(now)
+    assert [network.role for network in finalists(found)] == ["recommended"]
     target = now.recipe.target
-    assert runs_of_test(now, best) == 2 * target.seeds
-    assert runs_of_test(now, best, also=best.taken) == 2 * target.seeds
-    assert runs_of_test(now, best, also="another") == 3 * target.seeds
-    assert runs_of_test(now, best, also="another", blocks=7) == 3 * 7
+    assert runs_of_test(found) == 2 * target.seeds
+    assert runs_of_test(found, also=found.taken_key or "") == 2 * target.seeds
+    assert runs_of_test(found, also="another") == 3 * target.seeds
+    assert runs_of_test(found, also="another", blocks=7) == 3 * 7
 
 
 def test_after_a_warning_to_train_longer_more_trials_are_not_proposed(
@@ -102,9 +113,7 @@ def test_after_a_warning_to_train_longer_more_trials_are_not_proposed(
         monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
     now = snapshot(usual(tmp_path).store)
     warned = replace(now, cautions=(Caution(CautionKind.STILL_LEARNING, ""),))
-    step = answer_of(warned).next
-    assert step is not None
-    assert step.purpose is Purpose.ANEW
+    assert following(answer_of(warned)).purpose is Purpose.ANEW
 
 
 def test_where_runs_are_too_short_the_next_command_trains_longer(
@@ -167,12 +176,13 @@ def test_what_follows_where_a_test_does_not_show_a_gain_and_the_bare_backbone_is
         high=difference + half_width,
         new_low=None,
         new_high=None,
-        by_blocks=(half_width / critical_value(CONTRAST, test.blocks)) ** 2,
+        by_blocks=(half_width / critical(1, test.blocks - 1)) ** 2,
         by_images=0.0,
     )
     found = answer_of(replace(ended(now), pooled=(seen,)))
-    assert found.verdict is AnswerVerdict.KEEP
-    assert (found.next and found.next.purpose) is purpose
+    assert found.verdict == "keep"
+    step = next_of(found)
+    assert (step and step.purpose) is purpose
 
 
 def test_the_bare_backbone_is_kept_where_nothing_helps(
@@ -181,19 +191,18 @@ def test_the_bare_backbone_is_kept_where_nothing_helps(
     for choice in made_study.TRUE_GAIN:
         monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
     found = card(usual(tmp_path))
-    assert found.verdict is AnswerVerdict.KEEP
-    assert found.taken is not None
-    assert found.taken.label == "none"
+    assert found.verdict == "keep"
+    assert found.taken_key == BARE
     assert not any(stage.modules for stage in found.drawing)
-    assert found.gain is not None
-    assert found.gain.of.label != "none"
-    assert found.next is not None
-    assert found.next.purpose is Purpose.CONTINUE, "a candidate is still in training"
+    view = about(found).view
+    assert view is not None
+    assert not view.is_bare
+    assert following(found).purpose is Purpose.CONTINUE, "a candidate is still in training"
     over = answer_of(ended(found.now))
-    assert over.next is None
+    assert next_of(over) is None
     assert rows(over)[-1].text == "the study is finished"
     stopped = answer_of(replace(ended(found.now), waiting=3))
-    assert (stopped.next and stopped.next.purpose) is Purpose.CONTINUE, "further seeds wait"
+    assert following(stopped).purpose is Purpose.CONTINUE, "further seeds wait"
 
 
 UNTRIED = "stage3=eca(kernel_size=3)"
@@ -214,13 +223,10 @@ def test_a_test_of_what_is_no_candidate_is_stated_of_no_other_network(
     now = untried_tested(tmp_path, monkeypatch, -0.02)
     (test,) = now.pooled
     found = answer_of(now)
-    assert found.verdict is AnswerVerdict.KEEP
-    assert found.certainty is not None
-    assert found.certainty.test == test
-    assert found.certainty.of.key == test.key
-    assert found.gain is not None
-    assert (found.gain.of.key, found.gain.mean) == (test.key, test.difference)
-    assert found.cost is None, "its latency was not measured"
+    assert found.verdict == "keep"
+    gain = about(found)
+    assert (gain.test, gain.mean) == (test, test.difference)
+    assert gain.latency is None, "its latency was not measured"
     searched = {view.label for view in now.candidates if not view.is_bare}
     said = " ".join([headline(found), *(row.text for row in rows(found) if row.label != "Next")])
     assert not any(label in said for label in searched)
@@ -231,18 +237,16 @@ def test_the_time_of_a_further_test_is_that_of_all_networks_that_it_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = untried_tested(tmp_path, monkeypatch, 0.005)
-    best = recommended(now)
-    assert best is not None
-    trained = {network.key for network in finalists(now, best)} | {BARE, "untried"}
+    # a little above zero, or not
+    now = replace(now, pooled=tuple(replace(test, word="not shown") for test in now.pooled))
+    trained = {network.key for network in finalists(answer_of(now))} | {BARE, "untried"}
     assert len(trained) == 3, "the best uniform one is trained, too"
-    step = answer_of(now).next
-    assert step is not None
+    step = following(answer_of(now))
     assert step.purpose is Purpose.MORE_TESTS
     runs = len(trained) * step.runs
     epochs = now.recipe.target_training.rungs[-1]
     assert step.seconds == pytest.approx(now.training_s(runs * epochs))
-    shared = answer_of(replace(now, workers=4)).next
-    assert shared is not None
+    shared = following(answer_of(replace(now, workers=4)))
     assert shared.seconds == math.ceil(runs / 4) * now.training_s(epochs)
 
 
@@ -251,8 +255,7 @@ def test_the_search_is_to_try_what_only_a_test_has_shown_to_help(
 ) -> None:
     now = untried_tested(tmp_path, monkeypatch, 0.03)
     found = answer_of(now)
-    assert found.next is not None
-    assert found.next.purpose is Purpose.TRY_TESTED
+    assert following(found).purpose is Purpose.TRY_TESTED
     (row,) = (row for row in rows(found) if row.label == "Next")
     assert row.command == f'nas-attn resume made --placement "{UNTRIED}"'
     assert "no attention" not in headline(found)
@@ -267,27 +270,25 @@ def test_a_larger_network_that_gains_more_is_taken(
     study.candidate(everywhere("dwconv"), baseline="control dwconv", seeds=2)
     study.sessions()
     found = card(study)
-    assert found.verdict is AnswerVerdict.CONTROL
+    assert found.verdict == "control"
     assert found.taken is not None
     assert str(found.taken.placement) == everywhere("dwconv")
-    assert found.gain is not None
-    assert found.gain.of == found.taken
+    assert about(found).view == found.taken.view
 
 
 def test_a_search_that_trained_too_briefly_takes_nothing(tmp_path: Path) -> None:
     brief = recipe(training={"rungs": [10]}, target={"epochs": 40})
     found = card(usual(tmp_path, brief))
-    assert found.verdict is AnswerVerdict.EARLY
+    assert found.verdict == "early"
     assert found.taken is None
-    assert found.gain is not None
+    assert about(found).view
     assert found.lacking is Lacking.TOO_BRIEF
 
 
 def test_an_empty_study_goes_on(tmp_path: Path) -> None:
     found = card(MadeStudy(tmp_path))
-    assert (found.verdict, found.lacking) == (AnswerVerdict.NOTHING, Lacking.NOTHING_SCORED)
-    assert found.next is not None
-    assert found.next.purpose is Purpose.CONTINUE
+    assert (found.verdict, found.lacking) == ("nothing", Lacking.NOTHING_SCORED)
+    assert following(found).purpose is Purpose.CONTINUE
 
 
 def test_a_search_whose_time_ended_before_its_first_placement_goes_on_with_all_of_them(
@@ -299,9 +300,8 @@ def test_a_search_whose_time_ended_before_its_first_placement_goes_on_with_all_o
     study.store.set(trials=0)
     found = card(study)
     assert found.lacking is Lacking.NOTHING_SCORED
-    assert found.next is not None
-    assert found.next.purpose is Purpose.CONTINUE
-    assert found.next.step.trials == study.recipe.search.trials > 0
+    assert following(found).purpose is Purpose.CONTINUE
+    assert following(found).step.trials == study.recipe.search.trials > 0
 
 
 def test_the_drawing_has_every_stage_in_its_order(tmp_path: Path) -> None:

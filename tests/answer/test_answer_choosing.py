@@ -11,14 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, recipe, usual
+from made_study import (
+    TRUE_COST,
+    TRUE_GAIN,
+    MadeStudy,
+    everywhere,
+    recipe,
+    recommended,
+    taking,
+    usual,
+)
 
-from nas_attn.answer.answer import answer_of, answer_with
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.answer_text import answer_lines
 from nas_attn.answer.choosing import Chosen, choice_sentences, choose, key_among
 from nas_attn.answer.criteria import Criteria
-from nas_attn.answer.means import recommended
-from nas_attn.answer.next_step import Purpose
+from nas_attn.answer.next_step import Purpose, next_of
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.rounds import RIVALS, next_round, to_confirm
 from nas_attn.answer.snapshot import Snapshot
@@ -153,19 +161,19 @@ def test_it_names_the_gain_a_cheaper_one_and_the_next_step(now: Snapshot) -> Non
     assert lines[0].startswith("Take cbam at ")
     said = labelled(lines)
     assert "not tested" in said["Sure"]
-    assert "gives up" in said["Faster"]
+    assert "points" in said["Faster"]
     assert "nas-attn test made" in "\n".join(lines)
     assert "nas-attn show made --why" in said["Reasons"]
-    view, best = now.find(recommended(now).cheaper.key), recommended(now)
+    view, best = answer_of(now).faster.view, recommended(now)
     assert view.beats_none >= 0.7
     assert view.latency.high < best.latency.low
 
 
 def test_the_text_and_the_table_of_the_front_agree(now: Snapshot) -> None:
-    best = recommended(now)
-    gains = [now.find(key).gains["accuracy"].mean for key in (best.key, best.cheaper.key)]
-    assert best.against_none.gain.mean == pytest.approx(gains[0])
-    assert best.cheaper.gain.mean == pytest.approx(gains[0] - gains[1])
+    found = answer_of(now)
+    gains = [one.view.gains["accuracy"].mean for one in (found.taken, found.faster)]
+    assert found.taken.gain.mean == pytest.approx(gains[0])
+    assert found.over(found.taken, found.faster).mean == pytest.approx(gains[0] - gains[1])
 
 
 def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
@@ -179,8 +187,7 @@ def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
     made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": 0.0})
     twice = labelled(answer_lines(answer_of(snapshot(made.store))))
     assert "16 trainings each in 2 tests" in twice["Sure"], "the first test stays"
-    other = dataclasses.replace(recommended(snapshot(made.store)), instead="key-001")
-    instead = answer_with(snapshot(made.store), other)
+    instead = taking(snapshot(made.store), "key-001")
     assert any(line.strip() == "nas-attn test made" for line in answer_lines(instead)), (
         "another network was tested"
     )
@@ -201,20 +208,19 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
     for choice in TRUE_GAIN:
         monkeypatch.setitem(TRUE_GAIN, choice, 0.0004)
     begun = snapshot(usual(tmp_path, searched=3, seed=2).store)
-    assert answer_of(begun).next.purpose is Purpose.CONTINUE, "it may still find another"
+    assert next_of(answer_of(begun)).purpose is Purpose.CONTINUE, "it may still find another"
     ended = {**begun.counts, "running": 0}
     now = dataclasses.replace(begun, planned=len(begun.candidates), waiting=0, counts=ended)
     lines = answer_lines(answer_of(now), " --storage x")
     assert lines[0].startswith("Keep the bare backbone")
-    step = answer_of(now).next
+    step = next_of(answer_of(now))
     assert step.purpose is Purpose.DECIDE
     assert 2 < step.runs <= 32
     assert step.step.seeds == step.runs
     assert step.seconds > 0
     (typed,) = (line.strip() for line in lines if "nas-attn test" in line)
     assert typed.endswith("--storage x")
-    other = dataclasses.replace(recommended(now), instead="key-001")
-    another = answer_with(now, other).next
+    another = next_of(taking(now, "key-001"))
     assert another.purpose is not Purpose.DECIDE, "it is of another network"
     assert now.training_s(6) == pytest.approx(2 * now.training_s(3))
 
@@ -247,9 +253,7 @@ def test_no_attention_the_recommended_a_faster_one_and_the_best_uniform_one_meet
     best = max(
         (view for view in now.baselines if view.baseline != "none"), key=lambda view: view.values[0]
     )
-    assert {str(best.placement), str(now.find(recommended(now).cheaper.key).placement)} <= set(
-        placements
-    )
+    assert {str(best.placement), str(answer_of(now).faster.placement)} <= set(placements)
     assert met(now) == placements, "any worker that decides it decides the same"
 
 

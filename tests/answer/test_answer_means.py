@@ -12,19 +12,17 @@ import numpy as np
 import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
-from nas_attn.answer.answer import Answer, AnswerVerdict, answer_of
+from nas_attn.answer.answer import REQUIRED, SURE_ENOUGH, Answer, answer_of
 from nas_attn.answer.answer_text import below, rows
 from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.headline import headline
 from nas_attn.answer.length import LengthGain
-from nas_attn.answer.means import SURE_ENOUGH
-from nas_attn.answer.next_step import Purpose
-from nas_attn.answer.pooled import blocks_to_decide
+from nas_attn.answer.next_step import Purpose, next_of
 from nas_attn.answer.reading import answer, snapshot
-from nas_attn.answer.reasons import reasons
-from nas_attn.answer.recommending import REQUIRED
+from nas_attn.answer.reasons import reasons, why_rows
 from nas_attn.answer.rounds import next_round, to_confirm
+from nas_attn.answer.shown import shown
 from nas_attn.answer.snapshot import Means, Snapshot
 from nas_attn.model import Gain
 from nas_attn.report.dashboard import sheet
@@ -78,14 +76,14 @@ def test_a_larger_network_is_taken_in_reach_where_attention_does_not_help(
     assert found.means is (Means.LARGER if taken else Means.NOTHING)
     assert (found.taken_key == relative_of(found)) == taken
     assert found.attention is not None, "attention was asked for"
-    assert not found.attention.helps
+    assert found.chosen is None
     assert ("Attention" in {row.label for row in below(found)}) == taken
 
 
 @pytest.mark.parametrize(
     ("gain", "cost", "said"),
     [
-        (0.09, 1.4, "gains more than attention at more latency"),
+        (0.09, 1.4, "gains more than attention"),
         (0.034, 0.2, "may help as much as attention"),
         (-0.05, 0.2, "attention gains more"),
     ],
@@ -125,7 +123,7 @@ def test_a_larger_network_that_may_gain_by_chance_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = with_relative(tmp_path, monkeypatch, gain=0.002, cost=0.4)
-    assert answer(study.store).verdict is AnswerVerdict.KEEP
+    assert answer(study.store).verdict == "keep"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +139,7 @@ def test_a_smaller_network_is_taken_if_it_loses_nothing_and_nothing_else_helps(
     view = found.now.find(relative_of(found))
     assert view is not None
     assert view.means is Means.SMALLER
-    assert (found.verdict is AnswerVerdict.SMALLER) == taken
+    assert (found.verdict == "smaller") == taken
     assert (found.taken_key == view.key) == taken
     if taken:
         assert "0.70 ×" in headline(found)
@@ -173,8 +171,9 @@ def test_a_smaller_network_is_taken_only_if_its_test_does_not_show_a_loss(
     before = answer(study.store)
     key = relative_of(before)
     study.validation({key: RELATIVE, "key-000": "none"}, gain={key: gain}, recommended=key)
-    found = answer_of(replace(before.now, pooled=snapshot(study.store).pooled))
-    assert found.verdict is (AnswerVerdict.SMALLER if level else AnswerVerdict.KEEP)
+    tested = snapshot(study.store)
+    found = answer_of(replace(before.now, pooled=tested.pooled, validations=tested.validations))
+    assert found.verdict == ("smaller" if level else "keep")
     assert ("as accurate" in headline(found)) == level
     assert "Attention" in {row.label for row in below(found)}
 
@@ -250,19 +249,16 @@ def test_from_scratch_attention_needs_more_certainty_and_below_it_a_test_comes_n
     }
     study = usual(tmp_path, recipe(**scratch), seed=5)
     found = answer(study.store)
-    assert found.verdict is AnswerVerdict.KEEP
-    assert found.best is not None
-    bet = found.best.best_bet
+    assert found.verdict == "keep"
+    bet = found.bet
     assert bet is not None
-    assert bet.gain is not None
     assert 0.7 <= bet.gain.probability < 0.8
     assert "80 %" in " ".join(reasons(found))
-    assert found.attention is not None
-    assert (found.attention.key, found.attention.helps) == (bet.key, False)
+    assert (found.attention, found.chosen) == (bet, None)
     none_runs = {**found.now.counts, "running": 0}
     candidates = len(found.now.candidates)
     ended = replace(found.now, planned=candidates, waiting=0, counts=none_runs)
-    following = answer_of(ended).next
+    following = next_of(answer_of(ended))
     assert following is not None
     assert following.step.command == "test"
     # the same runs from trained weights
@@ -282,25 +278,24 @@ def test_what_a_larger_network_brings_is_decided_by_a_test_before_a_study_is_fin
 ) -> None:
     study = with_relative(tmp_path, monkeypatch, gain=0.006, cost=0.4)
     found = answer_of(ended(snapshot(study.store)))
-    assert found.best is not None
-    assert found.best.capacity is not None
-    assert REQUIRED <= found.best.capacity.gain.probability < SURE_ENOUGH
-    assert found.verdict is AnswerVerdict.KEEP
-    assert found.next is not None
-    assert found.next.purpose is Purpose.DECIDE
-    assert found.next.step.placement == RELATIVE
-    assert found.next.key == relative_of(found)
-    assert found.gain is not None
-    assert found.gain.of.key == relative_of(found), "the card is about what the test decides on"
+    assert found.larger is not None
+    assert REQUIRED <= found.larger.gain.probability < SURE_ENOUGH
+    assert found.verdict == "keep"
+    step = next_of(found)
+    assert step is not None
+    assert step.purpose is Purpose.DECIDE
+    assert step.step.placement == RELATIVE
+    assert step.of == found.larger
+    about = shown(found)
+    assert about is not None
+    assert about.view == found.larger.view, "the card is about what the test decides on"
     assert {row.label for row in below(found)} >= {"Attention"}
-    assert any("resnet14 helps with a probability of" in why for why in reasons(found))
+    assert any("resnet14" in why and "not likely enough" in why for why in reasons(found))
 
 
-@pytest.mark.parametrize(
-    ("gain", "verdict"), [(0.004, AnswerVerdict.CONTROL), (-0.02, AnswerVerdict.KEEP)]
-)
+@pytest.mark.parametrize(("gain", "verdict"), [(0.004, "control"), (-0.02, "keep")])
 def test_the_test_of_a_larger_network_decides_on_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, verdict: AnswerVerdict
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, verdict: str
 ) -> None:
     study = with_relative(tmp_path, monkeypatch, gain=0.006, cost=0.4)
     before = answer(study.store)
@@ -312,13 +307,13 @@ def test_the_test_of_a_larger_network_decides_on_it(
     found = answer_of(ended(snapshot(study.store)))
     test = next(test for test in found.now.pooled if test.key == key)
     assert test.word == ("better" if gain > 0 else "worse")
-    assert found.verdict is verdict
+    assert found.verdict == verdict
     if gain > 0:
-        assert found.certainty is not None
-        assert found.certainty.probability is not None
-        assert found.certainty.probability < SURE_ENOUGH, "the search alone would not do"
-        assert found.next is not None
-        assert found.next.purpose is Purpose.RETRAIN
+        assert found.taken is not None
+        assert found.taken.gain.probability < SURE_ENOUGH, "the search alone would not do"
+        step = next_of(found)
+        assert step is not None
+        assert step.purpose is Purpose.RETRAIN
 
 
 def test_a_longer_training_that_may_help_comes_before_a_study_is_finished(
@@ -327,11 +322,12 @@ def test_a_longer_training_that_may_help_comes_before_a_study_is_finished(
     for choice in made_study.TRUE_GAIN:
         monkeypatch.setitem(made_study.TRUE_GAIN, choice, HARM)
     now = ended(snapshot(usual(tmp_path).store))
-    assert answer_of(now).next is None
+    assert next_of(answer_of(now)) is None
     likely = Gain(0.01, 0.006, -0.002, 0.022, 0.95, 0.05)
     found = answer_of(replace(now, longer=LengthGain(10, 20, 2, likely)))
-    assert "20 epochs instead of 10 may bring +1.0 points" in headline(found)
-    step = found.next
+    (said,) = (row.text for row in below(found) if row.label == "Longer")
+    assert "20 epochs instead of 10" in said
+    step = next_of(found)
     assert step is not None
     assert (step.purpose, step.step.epochs) == (Purpose.LONGER, 20)
     assert step.seconds
@@ -346,24 +342,25 @@ def test_an_open_test_of_a_smaller_network_goes_on_until_a_loss_that_counts_is_r
     key = relative_of(before)
     study.validation({key: RELATIVE, "key-000": "none"}, gain={key: -0.004}, recommended=key)
     (test,) = snapshot(study.store).pooled
-    wide = replace(test, low=-0.03, high=0.022, new_low=None, new_high=None)
+    wide = replace(test, word="not shown", low=-0.03, high=0.022, new_low=None, new_high=None)
     seen = replace(wide, difference=-0.004, by_blocks=1.3e-4, by_images=0.0)
-    step = answer_of(replace(ended(before.now), pooled=(seen,))).next
+    step = next_of(answer_of(replace(ended(before.now), pooled=(seen,))))
     assert step is not None
     assert step.purpose is Purpose.MORE_TESTS
-    assert step.runs == blocks_to_decide(seen, 0.02) > 0
+    assert step.runs == seen.blocks_to_decide(0.02)
 
 
-def test_the_reasons_begin_with_what_is_taken(
+def test_the_reasons_say_of_each_means_whether_it_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     larger = answer(with_relative(tmp_path, monkeypatch, gain=0.05, cost=0.4).store)
-    assert reasons(larger)[0].startswith("resnet14 helps")
-    now = larger.now
+    (attention, relative) = why_rows(larger)
+    assert (attention[0], relative[0]) == ("attention", "larger")
+    assert relative[-1] == "taken" != attention[-1]
     sure = Gain(0.2, 0.006, 0.19, 0.21, 0.999, 0.001)
-    longer = answer_of(replace(now, longer=LengthGain(10, 20, 2, sure)))
+    longer = answer_of(replace(larger.now, longer=LengthGain(10, 20, 2, sure)))
     assert longer.means is Means.LONGER
-    assert "longer training" in reasons(longer)[0]
+    assert why_rows(longer)[-1][-1] == "taken"
 
 
 def test_other_networks_have_their_mark_in_the_dashboard(

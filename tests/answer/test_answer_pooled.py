@@ -10,19 +10,19 @@ import pytest
 from made_study import recipe, usual
 from scipy.special import stdtrit
 
-from nas_attn.answer import validation
-from nas_attn.answer.pooled import (
-    CONTRAST,
+from nas_attn.answer import pair_tests
+from nas_attn.answer.forecast import forecast_validation
+from nas_attn.answer.pair_tests import (
+    ERROR,
     FEWEST_MORE,
     MOST_POOLED_BLOCKS,
-    PooledTest,
-    after_more,
-    blocks_to_decide,
-    pooled_tests,
+    Family,
+    PairTest,
+    ValidationResult,
+    critical,
+    pair_test,
 )
 from nas_attn.answer.reading import searched_snapshot, snapshot
-from nas_attn.answer.validation import ERROR, Family, ValidationResult, critical_value, judge
-from nas_attn.answer.validation_forecast import forecast_validation
 from nas_attn.answer.validation_text import announcement
 from nas_attn.space.notation import parse
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pooled")
 
 
-def test_a_first_look_keeps_the_validations_own_interval_and_a_second_adds_its_blocks(
+def test_one_look_is_the_pool_of_one_and_a_second_adds_its_blocks(
     folder: Path,
 ) -> None:
     made = usual(folder)
@@ -44,7 +44,7 @@ def test_a_first_look_keeps_the_validations_own_interval_and_a_second_adds_its_b
     (verdict,) = now.validations[0].verdicts
     (test,) = now.pooled
     assert (test.looks, test.blocks, test.comparisons) == (1, 8, 1)
-    assert test.between == (verdict.new_low, verdict.new_high)
+    assert test == verdict
     assert test.word == "better"
 
     made.validation(PAIR, gain={"key-002": 0.0})
@@ -52,8 +52,8 @@ def test_a_first_look_keeps_the_validations_own_interval_and_a_second_adds_its_b
     (test,) = now.pooled
     assert (test.looks, test.blocks, test.comparisons) == (2, 16, 2)
     assert now.validations[0].verdicts == (verdict,), "the first test is still reported as it was"
-    means = [result.verdicts[0].difference for result in now.validations]
-    assert test.difference == pytest.approx(np.mean(means))
+    (own, bare) = (np.mean([of.values[key] for of in now.validations]) for key in PAIR)
+    assert test.difference == pytest.approx(own - bare)
 
     after = searched_snapshot(made.store)
     assert after.evidence["accuracy"].gains("key-000") == before.evidence["accuracy"].gains(
@@ -66,20 +66,20 @@ def test_a_first_look_keeps_the_validations_own_interval_and_a_second_adds_its_b
 COMPARISONS = (("a", "none"), ("b", "none"), ("a", "b"))
 
 
-def first_test(rng: np.random.Generator, blocks: int, sd: float, gain: float = 0.0) -> PooledTest:
+def first_test(rng: np.random.Generator, blocks: int, sd: float, gain: float = 0.0) -> PairTest:
     """Of three networks, where `a` has such a gain; `sd`: of a block's difference."""
     values = {key: rng.normal(0.7, sd / 2**0.5, blocks) for key in ("none", "a", "b")}
     values["a"] += gain
     networks = tuple(
-        validation.TestedNetwork(
+        pair_tests.TestedNetwork(
             key, parse("none" if key == "none" else f"stage1={module}"), "named"
         )
         for key, module in (("none", ""), ("a", "se"), ("b", "eca"))
     )
     family = Family(1, networks, COMPARISONS, blocks, None, "accuracy", 1000, 9)
     of_keys = {key: tuple(row.tolist()) for key, row in values.items()}
-    result = ValidationResult(family, blocks, judge(of_keys, COMPARISONS), of_keys, {})
-    return pooled_tests(recipe(), [result])[0]
+    result = ValidationResult(family, blocks, values=of_keys)
+    return pair_test(recipe(), ("a", "none"), [result])
 
 
 @pytest.mark.parametrize("blocks", [4, 8])
@@ -96,7 +96,7 @@ def test_the_blocks_that_are_asked_for_decide_as_often_as_promised() -> None:
     shown: list[bool] = []
     while len(shown) < 150:
         test = first_test(rng, 5, sd, gain=0.008)
-        more = blocks_to_decide(test)
+        more = test.blocks_to_decide()
         if test.word != "not shown" or test.difference <= 0 or more is None:
             continue
         # the truth is as large as what was seen: of the old blocks the mean is known, not each
@@ -105,17 +105,18 @@ def test_the_blocks_that_are_asked_for_decide_as_often_as_promised() -> None:
         differences = np.append(old, rng.normal(test.difference, sd, more))
         error = ERROR / (test.comparisons + 1)
         statistic = differences.mean() / (differences.std(ddof=1) / len(differences) ** 0.5)
-        critical = float(stdtrit(len(differences) - 1, 1 - error / 2))
-        shown.append(bool(statistic > critical))
+        shown.append(bool(statistic > float(stdtrit(len(differences) - 1, 1 - error / 2))))
     assert np.mean(shown) > 0.65
 
 
-def of(difference: float, half: float, blocks: int, new: float | None = None) -> PooledTest:
+def of(difference: float, half: float, blocks: int, new: float | None = None) -> PairTest:
     """A test of one comparison; half-widths on these images and for new ones."""
-    critical = critical_value(CONTRAST, blocks)
-    by_blocks = (half / critical) ** 2
-    return PooledTest(
+    errors = critical(1, blocks - 1)
+    by_blocks = (half / errors) ** 2
+    return PairTest(
         key="key",
+        control="none",
+        word="better" if difference > (new or half) else "not shown",
         placement=parse("stage1=se"),
         metric="accuracy",
         epochs=9,
@@ -128,56 +129,36 @@ def of(difference: float, half: float, blocks: int, new: float | None = None) ->
         new_low=None if new is None else difference - new,
         new_high=None if new is None else difference + new,
         by_blocks=by_blocks,
-        by_images=0.0 if new is None else (new / critical) ** 2 - by_blocks,
+        by_images=0.0 if new is None else (new / errors) ** 2 - by_blocks,
     )
 
 
 def test_more_blocks_are_asked_for_where_the_difference_is_smaller() -> None:
-    wanted = [blocks_to_decide(of(d, 0.02, 10)) for d in (0.03, 0.012, 0.008)]
+    wanted = [of(d, 0.02, 10).blocks_to_decide() for d in (0.03, 0.012, 0.008)]
     assert wanted[0] == FEWEST_MORE
     assert wanted[0] < wanted[1] < wanted[2] < MOST_POOLED_BLOCKS
 
 
 def test_nothing_is_asked_for_where_no_affordable_test_would_decide() -> None:
-    assert blocks_to_decide(of(0.0, 0.02, 10)) is None
-    assert blocks_to_decide(of(0.0005, 0.02, 10)) is None
+    assert of(0.0, 0.02, 10).blocks_to_decide() is None
+    assert of(0.0005, 0.02, 10).blocks_to_decide() is None
 
 
 def test_what_the_images_leave_open_takes_more_of_them_and_no_number_of_blocks() -> None:
     assert of(0.012, 0.01, 10).word == "better"
     seen = of(0.012, 0.01, 10, new=0.03)
     assert seen.word == "not shown", "these images may flatter it"
-    assert blocks_to_decide(seen) is None
+    assert seen.blocks_to_decide() is None
 
 
-@pytest.mark.slow
-def test_a_further_test_makes_the_interval_narrower_but_for_what_the_images_leave_open() -> None:
-    seen = of(0.012, 0.02, 10)
-    assert seen.word == "not shown"
-    blocks = blocks_to_decide(seen)
-    assert blocks is not None
-    after = after_more(seen, blocks, 1)
-    assert (after.blocks_before, after.blocks, after.word) == (10, 10 + blocks, "better")
-    assert after_more(seen, 2, 1).word == "not shown"
-    compared = after_more(seen, blocks, 4)
-    assert compared.high - compared.low > after.high - after.low, "each comparison costs"
-    images = after_more(of(0.012, 0.01, 10, new=0.03), 10_000, 1)
-    assert images.word == "not shown"
-
-
-def test_a_dry_run_says_what_the_tests_of_a_pair_would_show_together(folder: Path) -> None:
+def test_an_announcement_says_how_many_seeds_a_difference_takes(folder: Path) -> None:
     apart = folder / "more"
     apart.mkdir()
     made = usual(apart)
     made.validation(PAIR, gain={"key-002": 0.02})
     now = snapshot(made.store)
-    (test,) = now.pooled
     family = replace(now.validations[0].family, number=2, first_seed=2_000_000, blocks=6)
     forecast = forecast_validation(now, family)
-    (pooled,) = forecast.pooled
-    assert pooled == after_more(test, 6, 1)
-    assert f"{pooled.blocks} seeds" in "\n".join(map(str, announcement(now, family, forecast)))
+    assert forecast.noise_blocks == 8
     hardly_any = announcement(now, family, forecast, difference=1e-6)
     assert str(hardly_any[-1]).count("over 256") == 1, "both ends of the range are the same"
-    longer = replace(family, epochs=family.epochs + 1)
-    assert forecast_validation(now, longer).pooled == (), "trained otherwise, it is another pair"

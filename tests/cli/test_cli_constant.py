@@ -7,7 +7,6 @@ import pytest
 import nas_attn as na
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.cautions import constants
-from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.report.note import study_note
@@ -28,7 +27,7 @@ def test_a_metric_without_differences_is_named_everywhere(table: Path, nas) -> N
         say=said.append,
     )
     now = study.snapshot()
-    assert recommended(now) is None
+    assert answer_of(now).reason is None
     assert all(view.beats_none is None for view in now.candidates)
     (constant,) = now.constants
     assert (constant.metric, constant.value, constant.candidates) == ("mAP", 0.0, 5)

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import optuna
 import pytest
-from made_study import MadeStudy, everywhere, usual
+from made_study import MadeStudy, everywhere, recommended, usual
 
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.answer_text import rows
 from nas_attn.answer.headline import headline
-from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import dashboard

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-from made_study import TRUE_COST, MadeStudy, everywhere, recipe
+from made_study import TRUE_COST, MadeStudy, everywhere, recipe, recommended, taking
 from PIL import Image
 
 from nas_attn import errors
-from nas_attn.answer.answer import answer_of, answer_with
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.effects import Effect, Effects, average_effects
 from nas_attn.answer.effects_text import effects_message
-from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import units
@@ -47,8 +46,8 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
     assert sorted(placements) == sorted(str(view.placement) for view in scored)
     (star,) = named(figure, "recommended")
     assert list(star.customdata) == [str(recommended(made).placement)]
-    taking = answer_with(made, replace(recommended(made), instead=scored[-1].key))
-    (star,) = named(front_figures(taking)[0], "recommended")
+    instead = taking(made, scored[-1].key)
+    (star,) = named(front_figures(instead)[0], "recommended")
     assert list(star.customdata) == [str(scored[-1].placement)], "the answer takes it instead"
     (bare,) = named(figure, "bare backbone")
     assert (bare.x[0], bare.y[0], bare.error_y.array[0]) == (1.0, 0.0, 0.0)

@@ -12,20 +12,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import Nas
+from made_study import recommended, taking
 from plans_made import plan_recipe
 
 import nas_attn as na
 from nas_attn.answer import choosing, reading
-from nas_attn.answer.answer import answer_of, answer_with
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.criteria import Criteria
-from nas_attn.answer.means import recommended
 from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, StudyError
 from nas_attn.export import kept_weights
 from nas_attn.recipe.reading import load_recipe
@@ -63,7 +62,7 @@ def test_the_weights_of_the_front_stay_where_only_they_are_wanted(table: Path) -
     wanted = {view.key for view in now.front} | {
         view.key for view in now.candidates if view.baseline == "none"
     }
-    wanted |= {recommended(now).key} if recommended(now) else set()
+    wanted.add(recommended(now).key)
     assert kept(opened) == wanted
     assert len(wanted) < now.counts["scored"]
     assert len(files(opened)) == len(wanted)
@@ -84,10 +83,10 @@ def test_a_larger_network_that_the_answer_takes_keeps_its_weights(table: Path) -
     left = next(
         view.key for view in now.candidates if view.key in kept(opened) and view not in now.front
     )
-    taking = answer_with(now, replace(recommended(now), instead=left))
+    instead = taking(now, left)
     freed = [
         keeping.sweep_weights(opened, one, "front", dry_run=True).kept
-        for one in (answer_of(now), taking)
+        for one in (answer_of(now), instead)
     ]
     assert freed[1] == freed[0] + (left != recommended(now).key)
 

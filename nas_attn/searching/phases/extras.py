@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from nas_attn.answer.means import recommended
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.reading import searched_snapshot
 from nas_attn.errors import PlacementError
 from nas_attn.searching.propose.candidates import FEW_SITES
-from nas_attn.space.placement import BARE, ResolvedPlacement
+from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.space.search_space import BARE_VALUE, SearchSpace, Values
 from nas_attn.storage.store import StudyStore
 from nas_attn.training.plan import Plan
@@ -31,10 +31,10 @@ def near_answer(store: StudyStore, plan: Plan) -> ResolvedPlacement | None:
         The placement; None if there is none, or no answer yet.
     """
     now = searched_snapshot(store)
-    best = recommended(now)
-    model = now.evidence.get(now.primary or "")
-    if best is None or model is None or best.placement == BARE:
+    best = answer_of(now).chosen
+    if best is None:
         return None
+    model = now.evidence[now.metric]
     space = plan.space
     try:
         answer = space.values(plan.resolved(best.placement))

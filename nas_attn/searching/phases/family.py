@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from optuna.trial import FrozenTrial
 
-from nas_attn.answer.means import recommended
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.reading import searched_snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.attention.choice import Choice
@@ -122,11 +122,9 @@ class QueuedRelatives:
 
     def _with_attention(self, smaller: Choice, now: Snapshot) -> ResolvedPlacement | None:
         """A smaller network with the best placement so far; None where it has no such sites."""
-        best = recommended(now)
-        view = None if best is None else now.find(best.key)
-        if view is None or view.is_bare:
-            placed = [one for one in now.able_to_win if not one.is_bare]
-            view = next(iter(now.ordered(placed)), None)
+        chosen = answer_of(now).chosen
+        placed = [one for one in now.able_to_win if not one.is_bare]
+        view = chosen.view if chosen else next(iter(now.ordered(placed)), None)
         if view is None:
             return None
         try:
@@ -145,11 +143,9 @@ def attention_latency(now: Snapshot) -> float:
         for view in now.candidates
         if view.latency and not view.is_bare and not view.control
     }
-    best = recommended(now)
-    if best and best.key in tried:
-        return tried[best.key]
-    if best and best.best_bet and best.best_bet.key in tried:
-        return tried[best.best_bet.key]
+    attention = answer_of(now).attention
+    if attention and attention.key in tried:
+        return tried[attention.key]
     return statistics.median(tried.values()) if tried else 1.0
 
 

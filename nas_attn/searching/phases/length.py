@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from nas_attn.answer.answer import SURE_ENOUGH
 from nas_attn.answer.cautions import only_guessed
 from nas_attn.answer.fronts import primary_metric
 from nas_attn.answer.length import (
@@ -34,7 +35,6 @@ from nas_attn.answer.length import (
     metric_kind,
     needed_length,
 )
-from nas_attn.answer.means import SURE_ENOUGH
 from nas_attn.answer.progress import further_runs
 from nas_attn.answer.rate import RATES, better_rate
 from nas_attn.answer.reading import rate_runs, searched_snapshot, validation_labels

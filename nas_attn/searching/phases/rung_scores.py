@@ -39,7 +39,7 @@ class RungScores:
         after a trial's end.
         """
         rows = {row.key: row for row in self._store.candidates()}
-        last = len(self._recipe.training.rungs) - 1
+        last = self._recipe.training.last_rung
         full: dict[int, Known] = {}
         brief: dict[int, dict[int, Sequence[float | None]]] = defaultdict(dict)
         for rung in range(last + 1):
@@ -120,7 +120,7 @@ class RungScores:
         if measured and latency is None:
             return None
         # Confirmation may have begun when a trial is told late, after its worker died.
-        by_key = self._metrics(len(self._recipe.training.rungs) - 1, purpose=SEARCH)
+        by_key = self._metrics(self._recipe.training.last_rung, purpose=SEARCH)
         metrics, _ = by_key[row.key]
         values = [objective_value(o, metrics, row.cost, latency) for o in self._recipe.objectives]
         return tuple(v for v in values if v is not None)

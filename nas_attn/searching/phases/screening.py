@@ -373,7 +373,7 @@ class Search(TaskSource):
         row = self.store.candidate(run.key)
         assert row is not None
         search = self.recipe.search
-        last = len(self.recipe.training.rungs) - 1
+        last = self.recipe.training.last_rung
         if (
             search.pruner == "none"
             or row.baseline

@@ -14,12 +14,12 @@ from typing_extensions import override
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.choosing import notation
+from nas_attn.answer.forecast import finalists, once_each
 from nas_attn.answer.headline import nothing_recommended
 from nas_attn.answer.length import LAST_SHARE
+from nas_attn.answer.pair_tests import Family, TestedNetwork
 from nas_attn.answer.progress import seconds_per_epoch
 from nas_attn.answer.reading import answer, blocks_done, families, keep_family, unfinished
-from nas_attn.answer.validation import Family, TestedNetwork
-from nas_attn.answer.validation_forecast import finalists, once_each
 from nas_attn.errors import DataError, StudyError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
@@ -121,8 +121,7 @@ def _finalists(answer: Answer, plan: Plan, asked: ValidationRequest) -> list[Tes
     each once.
     """
     now = answer.now
-    best = answer.best
-    networks = [] if best is None else finalists(now, best)
+    networks = finalists(answer)
     front = [view for view in now.front if not view.is_bare]
     networks += [TestedNetwork(view.key, view.placement, "front") for view in front[: asked.front]]
     named = [plan.resolved(parse(notation(now, text))) for text in asked.placements]

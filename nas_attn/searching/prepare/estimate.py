@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas_attn.answer.validation import validation_epochs
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import several
 from nas_attn.recipe import tasks
@@ -244,7 +243,8 @@ def estimate(
         epoch_s=epoch_s,
         total_s=_times(epoch_s, epochs.total, session_s(recipe) * count),
         target_s=_times(epoch_s, recipe.target_training.rungs[-1]),
-        validation_s=_times(epoch_s, validation_epochs(recipe)),
+        # of the recommended network (or the best bet), the best uniform one and the bare backbone
+        validation_s=_times(epoch_s, recipe.target.seeds * 3 * recipe.target_training.rungs[-1]),
         smallest_difference=_smallest_difference(recipe, timed, rounds),
         guess=guess,
         others_share=epochs.others_share if compares else 0.0,

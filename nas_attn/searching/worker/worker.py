@@ -354,7 +354,7 @@ class Worker:
                     stop=self.stop,
                     trained=lambda model: source.trained(row, model, lease),
                 )
-                if scores[-1].rung < len(bench.recipe.training.rungs) - 1:
+                if scores[-1].rung < bench.recipe.training.last_rung:
                     state = "pruned"
         except TrainingError as error:
             # not tried again: it would end the same way

@@ -9,8 +9,8 @@ import pytest
 
 import nas_attn as na
 from nas_attn.answer import reading
+from nas_attn.answer.answer import SURE_ENOUGH
 from nas_attn.answer.length import may_bring_much
-from nas_attn.answer.means import SURE_ENOUGH
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.purposes import LENGTH, SEARCH
 from nas_attn.recipe.reading import frozen_recipe, load_recipe, recipe_from

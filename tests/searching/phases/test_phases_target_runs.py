@@ -19,10 +19,9 @@ from PIL import Image
 from plans_made import plan_recipe
 
 import nas_attn as na
-from nas_attn.answer.answer import answer_with
-from nas_attn.answer.means import recommended
+from nas_attn.answer.answer import REQUIRED, Answer, Lacking, Option, answer_of
 from nas_attn.answer.reading import answer, snapshot
-from nas_attn.answer.recommending import Comparison
+from nas_attn.answer.snapshot import Means
 from nas_attn.errors import StudyError
 from nas_attn.model.evidence import Gain
 from nas_attn.recipe.purposes import TEST_PROTOCOL
@@ -117,7 +116,7 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
 def test_a_named_placement_is_tested_where_nothing_is_recommended(searched: Path) -> None:
     opened = open_study("tiny")
     plan = plan_recipe(opened.recipe)
-    nothing = answer_with(snapshot(opened.store), None)
+    nothing = Answer(now=snapshot(opened.store), lacking=Lacking.NOTHING_SCORED)
     named = testing.ValidationRequest(placements=("stage1=simam",))
     family = testing.family_of(opened, nothing, plan, named)
     simam, bare = (plan.resolved(parse(text)).key for text in ("stage1=simam", "none"))
@@ -134,26 +133,24 @@ def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
 ) -> None:
     opened = open_study("tiny")
     now, plan = snapshot(opened.store), plan_recipe(opened.recipe)
+    bare = plan.resolved(BARE).key
     bet = next(view for view in reversed(now.ordered(now.baselines)) if view.placement != BARE)
-    likely = Comparison(bet.key, str(bet.placement), Gain(0.01, probability=chance), None)
-    assert recommended(now) is not None
-    best = replace(recommended(now), placement=BARE, key=plan.resolved(BARE).key, best_bet=likely)
+    likely = Option(Means.ATTENTION, bet, Gain(0.01, probability=chance), REQUIRED)
+    kept = replace(answer_of(now), taken=None, chosen=None, bet=likely)
     limits = now.recipe.limits.model_copy(update={"max_latency_ratio": limit})
-    now = replace(now, recipe=now.recipe.model_copy(update={"limits": limits}))
-    family = testing.family_of(opened, answer_with(now, best), plan, testing.ValidationRequest())
-    assert ((bet.key, best.key) in family.comparisons) is tested
-    taken = answer_with(now, replace(best, instead=bet.key))
-    assert (bet.key, best.key) in testing.family_of(
-        opened, taken, plan, testing.ValidationRequest()
-    ).comparisons
-    other = next(view for view in now.candidates if view.key not in (bet.key, best.key))
-    both = answer_with(
-        now, replace(best, key=other.key, placement=other.placement, instead=bet.key)
-    )
-    compared = testing.family_of(opened, both, plan, testing.ValidationRequest()).comparisons
-    assert {(bet.key, best.key), (other.key, best.key), (bet.key, other.key)} <= {*compared}, (
-        "the best placement, too"
-    )
+    limited = replace(now, recipe=now.recipe.model_copy(update={"limits": limits}))
+
+    def compared(answer: Answer) -> set[tuple[str, str]]:
+        family = testing.family_of(opened, answer, plan, testing.ValidationRequest())
+        return {*family.comparisons}
+
+    assert ((bet.key, bare) in compared(replace(kept, now=limited))) is tested
+    larger = replace(likely, means=Means.LARGER)
+    assert (bet.key, bare) in compared(replace(kept, now=limited, taken=larger))
+    other = next(view for view in now.candidates if view.key not in (bet.key, bare))
+    both = replace(kept, now=limited, taken=larger, chosen=replace(likely, view=other))
+    wanted = {(bet.key, bare), (other.key, bare), (bet.key, other.key)}
+    assert wanted <= compared(both), "the best placement, too"
 
 
 @pytest.mark.parametrize(

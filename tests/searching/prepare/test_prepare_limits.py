@@ -12,6 +12,7 @@ from plans_made import plan_recipe
 
 import nas_attn as na
 from nas_attn.answer.answer import answer_of
+from nas_attn.answer.next_step import next_of
 from nas_attn.answer.reading import snapshot
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.reading import load_recipe, recipe_from
@@ -62,9 +63,9 @@ def test_the_bare_backbones_own_cost_is_no_limit_that_cannot_be_met(
 def test_an_exhausted_search_advises_nobody_to_go_on(table: Path, nas: Nas) -> None:
     changes = {"space": TINY, "search.trials": 50, "search.confirm_seeds": 0}
     opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
-    assert answer_of(snapshot(opened.store)).next is not None
+    assert next_of(answer_of(snapshot(opened.store))) is not None
     assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "exhausted"
-    step = answer_of(snapshot(open_study("table", URL).store)).next
+    step = next_of(answer_of(snapshot(open_study("table", URL).store)))
     assert step is None or step.step.command != "resume"
     following = json.loads(nas("status", "table", "--json").out)["next"]
     assert following is None or "resume" not in following

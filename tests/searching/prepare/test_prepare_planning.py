@@ -15,7 +15,7 @@ from plans_made import plan_recipe
 
 from nas_attn import backbones
 from nas_attn.answer import reading
-from nas_attn.answer.means import recommended
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.progress import progress
 from nas_attn.errors import BackboneError, RecipeError
 from nas_attn.export import exporting
@@ -270,9 +270,9 @@ def test_controls_are_scored_and_measured_and_the_answer_compares_itself_with_on
     assert larger - plain < names
     assert all(view.state == "scored" and view.latency is not None for view in now.controls)
     assert not {view.key for view in now.controls} & {view.key for view in now.baselines}
-    assert recommended(now) is not None
-    assert recommended(now).capacity is not None
-    assert recommended(now).capacity.key in {view.key for view in now.controls}
+    told = answer_of(now)
+    assert told.larger is not None
+    assert told.larger.key in {view.key for view in now.controls}
     assert len(now.candidates) == 10
 
 
