@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
-from sqlalchemy import Table
-
-from nas_attn.storage.tables import SCHEMA_VERSIONS, metadata
+from nas_attn.storage import tables
+from nas_attn.storage.tables import SCHEMA_VERSIONS, Base, Document
 
 LATEST = SCHEMA_VERSIONS[-1]
 PAGE = Path(__file__).with_name("database.md")
@@ -23,15 +23,36 @@ database's clock. An older database is upgraded when it is opened.
 
 def page() -> str:
     """The whole page, in Markdown."""
-    tables = sorted(metadata.tables.values(), key=lambda table: table.name)
-    return "\n\n".join([HEAD.rstrip(), *map(_section, tables)]) + "\n"
+    found = sorted(_classes(Base), key=lambda kind: kind.__tablename__)
+    return "\n\n".join([HEAD.rstrip(), *map(_section, found)]) + "\n"
 
 
-def _section(table: Table) -> str:
-    lines = [f"## {table.name}", "", table.info["doc"], "", "| column | type | |", "|---|---|---|"]
-    for column in table.columns:
-        kind = str(column.type).lower()
-        lines.append(f"| `{column.name}` | {kind} | {column.doc} |")
+def _classes(kind: type[Base]) -> list[type[Base]]:
+    """The classes of tables below one."""
+    own = [] if "__abstract__" in vars(kind) or kind is Base else [kind]
+    return [*own, *(found for below in kind.__subclasses__() for found in _classes(below))]
+
+
+def _sentences() -> dict[str, dict[str, str]]:
+    """Class -> column -> the sentence below it."""
+    source = ast.parse(Path(str(tables.__file__)).read_text("utf-8"))
+    found: dict[str, dict[str, str]] = {}
+    for kind in (node for node in source.body if isinstance(node, ast.ClassDef)):
+        found[kind.name] = {
+            ast.unparse(field.target): " ".join(ast.literal_eval(below.value).split())
+            for field, below in zip(kind.body, kind.body[1:], strict=False)
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)
+        }
+    return found
+
+
+def _section(kind: type[Base]) -> str:
+    said = {name: _sentences()[name] for name in (Document.__name__, kind.__name__)}
+    sentences = said[kind.__name__] or said[Document.__name__]
+    lines = [f"## {kind.__tablename__}", "", " ".join(str(kind.__doc__).split()), ""]
+    lines += ["| column | type | |", "|---|---|---|"]
+    for column in kind.__table__.columns:
+        lines.append(f"| `{column.name}` | {str(column.type).lower()} | {sentences[column.name]} |")
     return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ from nas_attn.report import dashboard, write_report
 from nas_attn.report.html import Beside, ShownImage
 from nas_attn.report.note import SHEET
 from nas_attn.report.tracking import track
-from nas_attn.storage.artifacts import only_artifact
+from nas_attn.storage.artifacts import answer_artifact
 from nas_attn.storage.opening import OpenStudy
 
 # labels of images whose network has one map of scores
@@ -47,7 +47,7 @@ def _keep_sheet(opened: OpenStudy, answer: Answer) -> None:
     """Writes the answer's table, which has one name for ever, so that processes that end together
     write one file.
     """
-    name = only_artifact(opened.store, "answer")
+    name = answer_artifact(opened.store)
     try:
         opened.artifacts.write(name, io.BytesIO(dashboard.sheet(answer).encode()))
     except Exception as error:

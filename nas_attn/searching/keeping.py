@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
 
 import optuna
 
@@ -17,9 +16,8 @@ from nas_attn.answer.reading import answer
 from nas_attn.answer.workers import workers_of
 from nas_attn.errors import OperationError, StudyError, several, shorten
 from nas_attn.storage.artifacts import (
-    OnlyOne,
+    answer_artifact,
     mark,
-    only_artifact,
     remove_artifact,
     weights_run,
 )
@@ -152,7 +150,7 @@ def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
         artifact for artifact in opened.artifacts.stored() if artifact.name.startswith(mark(store))
     ]
     # What the database knows is read after the files: a new one is then no stray.
-    needed = {*freed.names, *(only_artifact(store, content) for content in get_args(OnlyOne))}
+    needed = {*freed.names, answer_artifact(store)}
     needed |= {row.artifact for rows in store.all_checkpoints().values() for row in rows}
     needed |= {json.loads(text)["artifact"] for text in store.backbones.all().values() if text}
     for artifact in lying:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 _NAME = re.compile(
     rf"[0-9a-f]{{12}}-[0-9a-f]{{32}}(\.[0-9a-f]{{8}}{re.escape(UNFINISHED_ENDING)})?"
 )
-OnlyOne = Literal["answer"]
-"""What a study has one artifact of: the answer's table."""
 # newest checkpoints kept of one run; the second is used if the first is damaged
 KEPT_CHECKPOINTS = 2
 
@@ -201,9 +199,9 @@ def run_folder(store: StudyStore, run: Run) -> str:
     return f"{mark(store)}-{run.folder}"
 
 
-def only_artifact(store: StudyStore, content: OnlyOne) -> str:
-    """The name of an artifact of which a study has one, written anew when it changes."""
-    return f"{mark(store)}-{hashlib.sha256(content.encode()).hexdigest()[:32]}"
+def answer_artifact(store: StudyStore) -> str:
+    """The name of the answer's table, which is written anew when it changes."""
+    return f"{mark(store)}-{hashlib.sha256(b'answer').hexdigest()[:32]}"
 
 
 def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> tuple[str, str]:

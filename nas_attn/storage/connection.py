@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase
 
 from nas_attn.errors import (
     NasAttnError,
@@ -41,7 +42,9 @@ BUSY_TIMEOUT_S = 60
 CONNECT_TIMEOUT_S = 15
 
 
-def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+def insert(
+    connection: sa.Connection, table: type[DeclarativeBase]
+) -> postgresql.Insert | sqlite.Insert:
     """An insert with `on_conflict`, which each dialect has in its own class."""
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table)

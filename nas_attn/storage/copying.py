@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import Connection, select, update
 
 from nas_attn.errors import CheckpointError
 from nas_attn.recipe.purposes import (
@@ -120,57 +120,58 @@ def copy_results(new: StudyStore, old: StudyStore, copies: Copies, lease: Lease)
 
 
 def _copy_results(new: StudyStore, old: StudyStore, copies: Copies, lease: Lease) -> None:
-    study = tables.study.c
+    study = tables.Study
     with new._fenced(lease) as connection:
         if connection.scalar(select(study.taking_over).where(study.id == new._id)) is None:
             # it was done before, and the answer was lost
             return
-        for table in (tables.run, tables.score):
+        table: type[Any]
+        for table in (tables.Run, tables.Score):
             _write(connection, table, new, _trained(connection, table, old, copies))
         candidates = [
             row | {"baseline": copies.candidates[row["key"]]}
-            for row in _rows(connection, tables.candidate, old)
+            for row in _rows(connection, tables.Candidate, old)
             if row["key"] in copies.candidates
         ]
-        _write(connection, tables.candidate, new, candidates)
-        for table in (tables.curve, tables.weights_lost, tables.labels, tables.arithmetic):
+        _write(connection, tables.Candidate, new, candidates)
+        for table in (tables.Curve, tables.WeightsLost, tables.Labels, tables.Arithmetic):
             rows = _rows(connection, table, old)
             _write(connection, table, new, [r for r in rows if _belongs(table, r["name"], copies)])
         if TARGET_PROTOCOL in copies.protocols:
-            for table in (tables.validation, tables.test_reading):
+            for table in (tables.Validation, tables.TestReading):
                 _write(connection, table, new, _rows(connection, table, old))
         changed: dict[str, Any] = {"taking_over": None, "trials": study.trials + len(candidates)}
         if copies.latencies:
-            _write(connection, tables.session, new, _rows(connection, tables.session, old))
+            _write(connection, tables.Session, new, _rows(connection, tables.Session, old))
             pinned = select(study.fingerprint).where(study.id == old._id)
             changed["fingerprint"] = connection.scalar(pinned)
-        connection.execute(update(tables.study).where(study.id == new._id).values(changed))
+        connection.execute(update(tables.Study).where(study.id == new._id).values(changed))
 
 
-def _rows(connection: Connection, table: Table, of: StudyStore) -> list[dict[str, Any]]:
-    query = select(table).where(table.c.study_id == of._id)
+def _rows(connection: Connection, table: type[Any], of: StudyStore) -> list[dict[str, Any]]:
+    query = select(table).where(table.study_id == of._id)
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _trained(
-    connection: Connection, table: Table, old: StudyStore, copies: Copies
+    connection: Connection, table: type[Any], old: StudyStore, copies: Copies
 ) -> list[dict[str, Any]]:
     """Ended runs, or scores."""
     found = []
     for row in _rows(connection, table, old):
-        waits = table is tables.run and row["state"] == WAITING
+        waits = table is tables.Run and row["state"] == WAITING
         if copies.trained_by(row["protocol"]) and copies.holds(row["key"]) and not waits:
             # its worker is none of the new study
             found.append(row | {"owner": None} if "owner" in row else row)
     return found
 
 
-def _belongs(table: Table, name: str, copies: Copies) -> bool:
+def _belongs(table: type[Any], name: str, copies: Copies) -> bool:
     """Whether a document belongs to what is copied."""
-    if table is tables.labels:
+    if table is tables.Labels:
         protocol = SEARCH if divided_seed(name) is not None else name
         return copies.trained_by(protocol)
-    if table is tables.arithmetic:
+    if table is tables.Arithmetic:
         # of a kind of device, and of a protocol but the search's
         protocol = name.partition(" ")[2] or SEARCH
         return copies.trained_by(protocol)
@@ -178,7 +179,7 @@ def _belongs(table: Table, name: str, copies: Copies) -> bool:
 
 
 def _write(
-    connection: Connection, table: Table, new: StudyStore, rows: list[dict[str, Any]]
+    connection: Connection, table: type[Any], new: StudyStore, rows: list[dict[str, Any]]
 ) -> None:
     for row in rows:
         row.pop("id", None)

@@ -159,16 +159,16 @@ class Database:
         if path is not None and not path.is_file():
             # a connection would make it
             return None
-        study = tables.study
-        candidate = tables.candidate
+        study = tables.Study
+        candidate = tables.Candidate
         with self._connector.read() as connection:
             if known_version(connection, self._connector) is None:
                 return None
-            of_name = select(study.c.id, study.c.recipe).where(study.c.name == name)
+            of_name = select(study.id, study.recipe).where(study.name == name)
             row = connection.execute(of_name).one_or_none()
             if row is None:
                 return None
-            begun = select(func.count()).where(candidate.c.study_id == row.id)
+            begun = select(func.count()).where(candidate.study_id == row.id)
             return row.recipe, connection.scalar(begun) or 0
 
     @repeatable
@@ -206,7 +206,7 @@ class Database:
             "taking_over": taking_over,
         }
         with self._connector.write() as connection:
-            new = insert(connection, tables.study).values(created_at=self._connector.clock, **row)
+            new = insert(connection, tables.Study).values(created_at=self._connector.clock, **row)
             connection.execute(new.on_conflict_do_nothing())
         store = self.study(name)
         check_same_recipe(name, store.recipe, recipe)
@@ -217,7 +217,7 @@ class Database:
         """The study of this name. Raises StudyError, which names the nearest: there is none."""
         with self._connector.read() as connection:
             row = connection.execute(
-                select(tables.study).where(tables.study.c.name == name)
+                select(tables.Study).where(tables.Study.name == name)
             ).one_or_none()
             versions = {} if row is None else dict(json.loads(row.versions))
             if row is not None:
@@ -225,7 +225,7 @@ class Database:
                 json.loads(row.recipe)
             names = []
             if row is None:
-                names = list(connection.scalars(select(tables.study.c.name)))
+                names = list(connection.scalars(select(tables.Study.name)))
         if row is None:
             raise StudyError(f"there is no study '{name}' in '{self}': {did_you_mean(name, names)}")
         of = {
@@ -239,23 +239,21 @@ class Database:
     @repeatable
     def studies(self) -> list[StudySummary]:
         """All studies, the oldest first."""
-        study = tables.study
-        columns = (tables.candidate.c.study_id, tables.candidate.c.state)
+        study = tables.Study
+        columns = (tables.Candidate.study_id, tables.Candidate.state)
         counting = (
             select(*columns, func.count().label("count")).group_by(*columns).order_by(*columns)
         )
-        working = tables.worker.c.study_id
+        working = tables.Worker.study_id
         states: defaultdict[int, dict[str, int]] = defaultdict(dict)
         summaries = []
         with self._connector.read() as connection:
-            rows = connection.execute(
-                select(study).order_by(study.c.created_at, study.c.id)
-            ).mappings()
+            rows = connection.execute(select(study).order_by(study.created_at, study.id)).mappings()
             for group in connection.execute(counting).mappings():
                 states[group["study_id"]][group["state"]] = group["count"]
             present = (
                 select(working, func.count().label("count"))
-                .where(tables.worker.c.left_at.is_(None))
+                .where(tables.Worker.left_at.is_(None))
                 .group_by(working)
             )
             workers = {
@@ -281,8 +279,8 @@ class Database:
     @repeatable
     def _delete(self, number: int) -> None:
         with self._connector.write() as connection:
-            for table in tables.metadata.sorted_tables:
-                if table is tables.study:
+            for table in tables.Base.metadata.sorted_tables:
+                if table is tables.Study.__table__:
                     column = table.c.id
                 else:
                     column = table.c.study_id
@@ -342,9 +340,7 @@ class Database:
     def stores(self) -> list[StudyStore]:
         """All studies' stores."""
         with self._connector.read() as connection:
-            names = list(
-                connection.scalars(select(tables.study.c.name).order_by(tables.study.c.id))
-            )
+            names = list(connection.scalars(select(tables.Study.name).order_by(tables.Study.id)))
         return [self.study(name) for name in names]
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from nas_attn.errors import StorageError
 from nas_attn.storage.connection import Connector, TunedConnection
 from nas_attn.storage.driver_errors import explained
-from nas_attn.storage.tables import SCHEMA_VERSIONS, VERSION_TABLE, metadata
+from nas_attn.storage.tables import SCHEMA_VERSIONS, VERSION_TABLE, Base
 from nas_attn.system.waiting import Wait, locked
 
 # "nas_attn"
@@ -68,7 +68,7 @@ def _make_or_upgrade(connection: sa.Connection, version: str | None) -> None:
     if version is not None:
         command.upgrade(config, "head")
         return
-    metadata.create_all(connection, checkfirst=False)
+    Base.metadata.create_all(connection, checkfirst=False)
     command.stamp(config, "head")
 
 

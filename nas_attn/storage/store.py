@@ -16,7 +16,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, true, update
 from sqlalchemy import text as sql_text
 
 from nas_attn.errors import StorageError
@@ -55,7 +55,7 @@ class Documents:
     of the JSON texts.
     """
 
-    def __init__(self, connector: Connector, study_id: int, table: Table) -> None:
+    def __init__(self, connector: Connector, study_id: int, table: type[tables.Document]) -> None:
         self._connector = connector
         self._id = study_id
         self._table = table
@@ -76,30 +76,30 @@ class Documents:
         once. Returns the document that is stored.
         """
         row = {"study_id": self._id, "name": name, "content": content}
-        named = and_(self._table.c.study_id == self._id, self._table.c.name == name)
+        named = and_(self._table.study_id == self._id, self._table.name == name)
         with self._connector.write() as connection:
             new = insert(connection, self._table).values(row)
             connection.execute(new.on_conflict_do_nothing())
-            return str(connection.scalar(select(self._table.c.content).where(named)))
+            return str(connection.scalar(select(self._table.content).where(named)))
 
     @repeatable
     def get(self, name: str) -> str | None:
         """A document; None if there is none."""
-        named = and_(self._table.c.study_id == self._id, self._table.c.name == name)
+        named = and_(self._table.study_id == self._id, self._table.name == name)
         with self._connector.read() as connection:
-            content: str | None = connection.scalar(select(self._table.c.content).where(named))
+            content: str | None = connection.scalar(select(self._table.content).where(named))
         return content
 
     @repeatable
     def all(self) -> dict[str, str]:
         """Name -> document, by name."""
-        query = select(self._table.c.name, self._table.c.content).where(
-            self._table.c.study_id == self._id
+        query = select(self._table.name, self._table.content).where(
+            self._table.study_id == self._id
         )
         with self._connector.read() as connection:
             return {
                 row.name: row.content
-                for row in connection.execute(query.order_by(self._table.c.name))
+                for row in connection.execute(query.order_by(self._table.name))
             }
 
 
@@ -144,21 +144,21 @@ class StudyStore(Leases):
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
         # training protocols by name: the training and the data as JSON
-        self.protocols = documents(tables.protocol)
+        self.protocols = documents(tables.Protocol)
         # Number (and name, of another network) -> place of a trained one; empty: it is lost.
-        self.backbones = documents(tables.backbone)
+        self.backbones = documents(tables.Backbone)
         # name of weights -> why they are missing; empty: they exist
-        self.weights_lost = documents(tables.weights_lost)
+        self.weights_lost = documents(tables.WeightsLost)
         # name of a run's files -> the points of its training
-        self.curves = documents(tables.curve)
+        self.curves = documents(tables.Curve)
         # training protocol -> the labels behind its results per image
-        self.labels = documents(tables.labels)
+        self.labels = documents(tables.Labels)
         # number of a validation -> its networks and comparisons
-        self.validations = documents(tables.validation)
+        self.validations = documents(tables.Validation)
         # kind of device (and protocol, where it computes otherwise) -> `records.Arithmetic`
-        self.arithmetics = documents(tables.arithmetic)
+        self.arithmetics = documents(tables.Arithmetic)
         # what its images are (`training.images`), by how the data are read and divided
-        self.images = documents(tables.images)
+        self.images = documents(tables.Images)
 
     @property
     @repeatable
@@ -178,12 +178,12 @@ class StudyStore(Leases):
         """Changes settings of the study, or its sites."""
         with self._connector.write() as connection:
             connection.execute(
-                update(tables.study).where(tables.study.c.id == self._id).values(columns)
+                update(tables.Study).where(tables.Study.id == self._id).values(columns)
             )
 
     def _row(self, connection: Connection) -> Mapping[Any, Any]:
         row = (
-            connection.execute(select(tables.study).where(tables.study.c.id == self._id))
+            connection.execute(select(tables.Study).where(tables.Study.id == self._id))
             .mappings()
             .one_or_none()
         )
@@ -217,9 +217,9 @@ class StudyStore(Leases):
         """Pins the study to a latency device, unless it is pinned already. Returns the pinned
         device.
         """
-        study = tables.study
+        study = tables.Study
         with self._connector.write() as connection:
-            mine = and_(study.c.id == self._id, study.c.fingerprint.is_(None))
+            mine = and_(study.id == self._id, study.fingerprint.is_(None))
             connection.execute(update(study).where(mine).values(fingerprint=fingerprint))
         return str(self.fingerprint)
 
@@ -233,30 +233,30 @@ class StudyStore(Leases):
             again: keys of scored candidates that lack a latency now; they run until they have one.
         """
         scored = and_(
-            tables.candidate.c.study_id == self._id,
-            tables.candidate.c.key.in_(again),
-            tables.candidate.c.state == "scored",
+            tables.Candidate.study_id == self._id,
+            tables.Candidate.key.in_(again),
+            tables.Candidate.state == "scored",
         )
         with self._connector.write() as connection:
-            mine = tables.study.c.id == self._id
-            connection.execute(update(tables.study).where(mine).values(fingerprint=fingerprint))
-            connection.execute(update(tables.candidate).where(scored).values(state="running"))
+            mine = tables.Study.id == self._id
+            connection.execute(update(tables.Study).where(mine).values(fingerprint=fingerprint))
+            connection.execute(update(tables.Candidate).where(scored).values(state="running"))
 
     @repeatable
     def state(self) -> str:
         """A text that changes whenever there are new results."""
         parts = []
         with self._connector.read() as connection:
-            for table in (tables.candidate, tables.run):
+            for table in (tables.Candidate, tables.Run):
                 query = (
-                    select(table.c.state, func.count())
-                    .where(table.c.study_id == self._id)
-                    .group_by(table.c.state)
+                    select(table.state, func.count())
+                    .where(table.study_id == self._id)
+                    .group_by(table.state)
                 )
                 parts += sorted(f"{state} {count}" for state, count in connection.execute(query))
-            for table in (tables.score, tables.session, tables.test_reading):
-                count = connection.scalar(select(func.count()).where(table.c.study_id == self._id))
-                parts.append(f"{table.name} {count}")
+            for kind in (tables.Score, tables.Session, tables.TestReading):
+                count = connection.scalar(select(func.count()).where(kind.study_id == self._id))
+                parts.append(f"{kind.__tablename__} {count}")
         return ", ".join(parts)
 
     @repeatable
@@ -278,7 +278,7 @@ class StudyStore(Leases):
                 "trial": trial,
                 "baseline": baseline,
             }
-            new = insert(connection, tables.candidate).values(
+            new = insert(connection, tables.Candidate).values(
                 **of,
                 by_prior=False,
                 state="running",
@@ -287,7 +287,7 @@ class StudyStore(Leases):
             )
             connection.execute(new.on_conflict_do_nothing())
             row = (
-                connection.execute(select(tables.candidate).where(self._candidate(key)))
+                connection.execute(select(tables.Candidate).where(self._candidate(key)))
                 .mappings()
                 .one()
             )
@@ -300,15 +300,15 @@ class StudyStore(Leases):
         """The candidate with this key; None if there is none."""
         with self._connector.read() as connection:
             rows = connection.execute(
-                select(tables.candidate).where(self._candidate(key))
+                select(tables.Candidate).where(self._candidate(key))
             ).mappings()
             return next(iter(to_candidates(rows)), None)
 
     @repeatable
     def candidates(self) -> list[CandidateRow]:
         """All candidates, by trial."""
-        query = select(tables.candidate).where(tables.candidate.c.study_id == self._id)
-        query = query.order_by(tables.candidate.c.trial, tables.candidate.c.key)
+        query = select(tables.Candidate).where(tables.Candidate.study_id == self._id)
+        query = query.order_by(tables.Candidate.trial, tables.Candidate.key)
         with self._connector.read() as connection:
             return to_candidates(connection.execute(query).mappings())
 
@@ -318,7 +318,7 @@ class StudyStore(Leases):
         written.
         """
         of_candidate = (
-            update(tables.candidate)
+            update(tables.Candidate)
             .where(self._candidate(key))
             .values(costs=json.dumps(dict(cost)))
         )
@@ -332,22 +332,22 @@ class StudyStore(Leases):
         of the same network goes on.
         """
         assert state in FINAL_STATES
-        running = and_(self._candidate(key), tables.candidate.c.state == "running")
+        running = and_(self._candidate(key), tables.Candidate.state == "running")
         # one that was measured again ended before
-        ended_at = func.coalesce(tables.candidate.c.finished_at, self._connector.clock)
+        ended_at = func.coalesce(tables.Candidate.finished_at, self._connector.clock)
         result = {"state": state, "reason": reason, "finished_at": ended_at}
-        run = tables.run.c
+        run = tables.Run
         of_search = and_(run.protocol == SEARCH, run.purpose == SEARCH)
         waiting = and_(run.study_id == self._id, run.key == key, run.state == WAITING, of_search)
         with self._fenced(lease) as connection:
-            ended = connection.execute(update(tables.candidate).where(running).values(result))
+            ended = connection.execute(update(tables.Candidate).where(running).values(result))
             if ended.rowcount == 0:
                 return False
-            connection.execute(update(tables.run).where(waiting).values(state="withdrawn"))
+            connection.execute(update(tables.Run).where(waiting).values(state="withdrawn"))
             return True
 
     def _candidate(self, key: str) -> Any:
-        return and_(tables.candidate.c.study_id == self._id, tables.candidate.c.key == key)
+        return and_(tables.Candidate.study_id == self._id, tables.Candidate.key == key)
 
     @repeatable
     def add_score(self, run: Run, score: Score, *, lease: Lease) -> None:
@@ -369,11 +369,11 @@ class StudyStore(Leases):
             "metrics": json.dumps(dict(score.metrics)),
         }
         # other fields are in the metrics
-        row = {name: row[name] for name in row if name in tables.score.c}
+        row = {name: row[name] for name in row if name in tables.Score.__table__.c}
         row |= {"owner": lease.owner, "recorded_at": self._connector.clock}
         with self._fenced(lease) as connection:
-            new = insert(connection, tables.score).values(row)
-            identity = list(tables.score.primary_key.columns)
+            new = insert(connection, tables.Score).values(row)
+            identity = list(tables.Score.__table__.primary_key)
             connection.execute(new.on_conflict_do_update(index_elements=identity, set_=row))
 
     @repeatable
@@ -388,15 +388,15 @@ class StudyStore(Leases):
         """Scores by key, protocol, seed, backbone and rung; `with_correct` adds which images were
         right, `with_answers` the task's results per image.
         """
-        score = tables.score
+        score = tables.Score
         wanted = {"correct": with_correct, "answers": with_answers}
-        columns = [column for column in score.c if wanted.get(column.name, True)]
+        columns = [column for column in score.__table__.c if wanted.get(column.name, True)]
         query = select(*columns).where(
-            score.c.study_id == self._id,
-            true() if key is None else score.c.key == key,
-            true() if protocol is None else score.c.protocol == protocol,
+            score.study_id == self._id,
+            true() if key is None else score.key == key,
+            true() if protocol is None else score.protocol == protocol,
         )
-        order = (score.c.key, score.c.protocol, score.c.seed, score.c.backbone, score.c.rung)
+        order = (score.key, score.protocol, score.seed, score.backbone, score.rung)
         with self._connector.read() as connection:
             return to_scores(connection.execute(query.order_by(*order)).mappings())
 
@@ -405,12 +405,12 @@ class StudyStore(Leases):
         """(epochs, seconds of training and scoring) of each run that was trained as the search
         does; of one network, or of all.
         """
-        score = tables.score
+        score = tables.Score
         query = (
-            select(func.max(score.c.epochs), func.sum(score.c.wall_s))
-            .where(score.c.study_id == self._id, score.c.protocol == SEARCH)
-            .where(true() if key is None else score.c.key == key)
-            .group_by(score.c.key, score.c.seed, score.c.backbone)
+            select(func.max(score.epochs), func.sum(score.wall_s))
+            .where(score.study_id == self._id, score.protocol == SEARCH)
+            .where(true() if key is None else score.key == key)
+            .group_by(score.key, score.seed, score.backbone)
         )
         with self._connector.read() as connection:
             return [(epochs, seconds) for epochs, seconds in connection.execute(query)]
@@ -429,15 +429,15 @@ class StudyStore(Leases):
         """(key, seed, arithmetic, metrics) of the runs at a rung that were trained as the search
         does, by key and seed; of one purpose, or of all.
         """
-        score = tables.score
+        score = tables.Score
         query = (
-            select(score.c.key, score.c.seed, score.c.arithmetic, score.c.metrics)
-            .where(score.c.study_id == self._id, score.c.protocol == SEARCH)
-            .where(score.c.rung == rung, score.c.purpose != BACKBONE)
-            .order_by(score.c.key, score.c.seed, score.c.backbone)
+            select(score.key, score.seed, score.arithmetic, score.metrics)
+            .where(score.study_id == self._id, score.protocol == SEARCH)
+            .where(score.rung == rung, score.purpose != BACKBONE)
+            .order_by(score.key, score.seed, score.backbone)
         )
         if purpose is not None:
-            query = query.where(score.c.purpose == purpose)
+            query = query.where(score.purpose == purpose)
         with self._connector.read() as connection:
             return [
                 (key, seed, arithmetic, {**json.loads(text)})
@@ -452,11 +452,11 @@ class StudyStore(Leases):
             "started_at": session.started_at,
             "document": json.dumps(asdict(session)),
         }
-        same = and_(*(tables.session.c[name] == value for name, value in row.items()))
+        same = and_(*(getattr(tables.Session, name) == value for name, value in row.items()))
         with self._connector.write() as connection:
-            if connection.scalar(select(tables.session.c.id).where(same)) is None:
+            if connection.scalar(select(tables.Session.id).where(same)) is None:
                 written = {"owner": owner, "recorded_at": self._connector.clock}
-                connection.execute(insert(connection, tables.session).values(row | written))
+                connection.execute(insert(connection, tables.Session).values(row | written))
 
     def sessions(self, *, elsewhere: bool = False) -> list[Session]:
         """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of
@@ -469,16 +469,14 @@ class StudyStore(Leases):
         """(False: of the pinned device, True: of others) -> sessions; read again when they have
         changed.
         """
-        session = tables.session
-        mine = session.c.study_id == self._id
+        session = tables.Session
+        mine = session.study_id == self._id
         with self._connector.read() as connection:
             pinned = self._row(connection)["fingerprint"]
             state = connection.scalar(select(func.count()).where(mine)), pinned
             if state != self._sessions[0]:
                 query = (
-                    select(session.c.document)
-                    .where(mine)
-                    .order_by(session.c.started_at, session.c.id)
+                    select(session.document).where(mine).order_by(session.started_at, session.id)
                 )
                 sessions: dict[bool, list[Session]] = {True: [], False: []}
                 for one in to_sessions(connection.execute(query).scalars().all()):
@@ -496,20 +494,20 @@ class StudyStore(Leases):
         row = {"run": run, "artifact": artifact, "sha256": sha256, "size": size, "epochs": epochs}
         new = {"study_id": self._id, "created_at": self._connector.clock, **row}
         of_run = and_(
-            tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.artifact == artifact
+            tables.Checkpoint.study_id == self._id, tables.Checkpoint.artifact == artifact
         )
         with self._fenced(lease) as connection:
-            if connection.scalar(select(tables.checkpoint.c.id).where(of_run)) is None:
-                connection.execute(insert(connection, tables.checkpoint).values(new))
+            if connection.scalar(select(tables.Checkpoint.id).where(of_run)) is None:
+                connection.execute(insert(connection, tables.Checkpoint).values(new))
             return read_all(
                 CheckpointRow,
-                connection.execute(select(tables.checkpoint).where(of_run)).mappings(),
+                connection.execute(select(tables.Checkpoint).where(of_run)).mappings(),
             )[0]
 
     @repeatable
     def checkpoints(self, run: str) -> list[CheckpointRow]:
         """A run's checkpoints, the newest first."""
-        return self._checkpoints(tables.checkpoint.c.run == run)
+        return self._checkpoints(tables.Checkpoint.run == run)
 
     @repeatable
     def all_checkpoints(self) -> dict[str, list[CheckpointRow]]:
@@ -520,17 +518,17 @@ class StudyStore(Leases):
         return dict(by_run)
 
     def _checkpoints(self, which: ColumnElement[bool]) -> list[CheckpointRow]:
-        query = select(tables.checkpoint).where(tables.checkpoint.c.study_id == self._id, which)
+        query = select(tables.Checkpoint).where(tables.Checkpoint.study_id == self._id, which)
         with self._connector.read() as connection:
-            rows = connection.execute(query.order_by(tables.checkpoint.c.id.desc())).mappings()
+            rows = connection.execute(query.order_by(tables.Checkpoint.id.desc())).mappings()
             return read_all(CheckpointRow, rows)
 
     @repeatable
     def drop_checkpoint(self, row: CheckpointRow) -> None:
         """Deletes a checkpoint's row; the caller deletes its artifact."""
-        mine = and_(tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.id == row.id)
+        mine = and_(tables.Checkpoint.study_id == self._id, tables.Checkpoint.id == row.id)
         with self._connector.write() as connection:
-            connection.execute(delete(tables.checkpoint).where(mine))
+            connection.execute(delete(tables.Checkpoint).where(mine))
 
     def log_test_reading(self, reason: str) -> None:
         """Logs, before the test split is read, that it is read and for what."""
@@ -545,17 +543,15 @@ class StudyStore(Leases):
     def _log_test_reading(self, reason: str, now: float | None) -> None:
         """`now`: tells one reading from another, and is the same each time it is repeated."""
         row = {"study_id": self._id, "read_at": now, "reason": reason}
-        same = and_(*(tables.test_reading.c[name] == value for name, value in row.items()))
+        same = and_(*(getattr(tables.TestReading, name) == value for name, value in row.items()))
         with self._connector.write() as connection:
-            if connection.scalar(select(tables.test_reading.c.id).where(same)) is None:
-                connection.execute(insert(connection, tables.test_reading).values(row))
+            if connection.scalar(select(tables.TestReading.id).where(same)) is None:
+                connection.execute(insert(connection, tables.TestReading).values(row))
 
     @repeatable
     def test_readings(self) -> list[SplitReading]:
         """Every use of the test split, the oldest first."""
-        reading = tables.test_reading
-        query = select(reading.c.read_at, reading.c.reason).where(reading.c.study_id == self._id)
+        reading = tables.TestReading
+        query = select(reading.read_at, reading.reason).where(reading.study_id == self._id)
         with self._connector.read() as connection:
-            return read_all(
-                SplitReading, connection.execute(query.order_by(reading.c.id)).mappings()
-            )
+            return read_all(SplitReading, connection.execute(query.order_by(reading.id)).mappings())

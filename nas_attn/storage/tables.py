@@ -1,5 +1,5 @@
 """Our tables, beside Optuna's in the same database: prefix `nas_`, own MetaData, no foreign key
-into Optuna's. Each column says what it holds; `docs/reference/database.md` is made from this file.
+into Optuna's. What a column holds stands below it; `docs/reference/database.md` is made from this.
 
 A study's rows have its number (`study_id`), which is never used twice, so that a worker of a
 deleted study cannot write into a new one of the same name. JSON is stored as text: PostgreSQL's own
@@ -12,23 +12,10 @@ A new database is made from this file as it is. A change needs a revision under
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, ClassVar
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Double,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-    UniqueConstraint,
-)
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import BigInteger, Double, Index, MetaData, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 TABLE_PREFIX = "nas_"
 VERSION_TABLE = "nas_alembic_version"
@@ -45,392 +32,366 @@ SCHEMA_VERSIONS = (
     "0008",
 )
 
-metadata = MetaData()
+_NUMBERED = {"sqlite_autoincrement": True}
+"""Numbers of rows are never used twice."""
+
+Number = Annotated[int, mapped_column(primary_key=True)]
+Key = Annotated[str, mapped_column(primary_key=True)]
+KeyNumber = Annotated[int, mapped_column(primary_key=True, autoincrement=False)]
+BigKey = Annotated[int, mapped_column(BigInteger, primary_key=True, autoincrement=False)]
+Big = Annotated[int, mapped_column(BigInteger)]
+Indexed = Annotated[int, mapped_column(index=True)]
 
 
-def _required(name: str, kind: type[TypeEngine[Any]], doc: str) -> Column[Any]:
-    return Column(name, kind, nullable=False, doc=doc)
+class Base(DeclarativeBase):
+    """All our tables."""
+
+    metadata = MetaData(
+        naming_convention={"ix": "ix_%(column_0_label)s", "pk": "%(table_name)s_pkey"}
+    )
+    type_annotation_map: ClassVar = {str: Text, float: Double}
 
 
-def _optional(name: str, kind: type[TypeEngine[Any]], doc: str) -> Column[Any]:
-    return Column(name, kind, nullable=True, doc=doc)
+class Document(Base):
+    """A study's documents of one kind; only their writers and readers know their structure."""
+
+    __abstract__ = True
+
+    study_id: Mapped[KeyNumber]
+    """The study that this belongs to."""
+    name: Mapped[Key]
+    """Name of the document."""
+    content: Mapped[str]
+    """The document."""
 
 
-def _row_number(doc: str = "Number of the row, never used twice.") -> Column[Any]:
-    return Column("id", Integer, nullable=False, primary_key=True, autoincrement=True, doc=doc)
+class Study(Base):
+    """One study: its frozen recipe, and the settings that can change."""
+
+    __tablename__ = "nas_study"
+    __table_args__ = (UniqueConstraint("name", name="nas_study_name"), _NUMBERED)
+
+    id: Mapped[Number]
+    """Number of the study, never used twice."""
+    name: Mapped[str]
+    """Name of the study, and of its Optuna study."""
+    recipe: Mapped[str]
+    """The recipe as JSON, frozen at creation, but for a length of the target that it finds."""
+    versions: Mapped[str]
+    """Library -> version at creation, as JSON."""
+    artifacts: Mapped[str]
+    """Folder of checkpoints and weights, relative to the database's; or a bucket."""
+    fingerprint: Mapped[str | None]
+    """The device that its latencies are pinned to, as JSON; null: none yet."""
+    sites: Mapped[str | None]
+    """The sites that it began with, as JSON; null before that."""
+    taking_over: Mapped[str | None]
+    """The study whose runs it is still taking over; null: none."""
+    prior: Mapped[str | None]
+    """Prior of its sampler, as JSON; null: no prior."""
+    published: Mapped[str | None]
+    """The state of the study that optuna-dashboard's notes show; null: none yet."""
+    swept: Mapped[str | None]
+    """The state of the study at the last deletion of unneeded weights; null: none yet."""
+    batches: Mapped[str | None]
+    """Shape of its training batches (`records.Arithmetic`); null: not recorded."""
+    created_at: Mapped[float]
+    """When it was created."""
+    stop_asked_at: Mapped[float | None]
+    """When workers were last told to stop; those that began with another value here shall stop."""
+    screen_until: Mapped[float | None]
+    """When a timed search begins no new candidate; null: it has no time limit."""
+    test_from: Mapped[float | None]
+    """When a timed search begins no further confirmation; null: it has no time limit."""
+    ends_at: Mapped[float | None]
+    """When a timed search ends; null: it has no time limit."""
+    exhausted_at: Mapped[float | None]
+    """When nothing was left to try within the limits; null: there was, at the last look."""
+    trials: Mapped[int]
+    """Candidates to evaluate in all."""
+    rounds_before: Mapped[int]
+    """Confirmation rounds before the present candidates to confirm were chosen."""
+    confirmed_trials: Mapped[int | None]
+    """For how many trials the candidates to confirm were chosen; null: not yet."""
 
 
-def _of_study(*, index: bool | None = None) -> Column[Any]:
-    doc = "The study that this belongs to."
-    return Column("study_id", Integer, nullable=False, index=index, doc=doc)
+class Lease(Base):
+    """The right to work on something and to write about it."""
+
+    __tablename__ = "nas_lease"
+
+    study_id: Mapped[KeyNumber]
+    """The study that this belongs to."""
+    resource: Mapped[Key]
+    """The piece of work, `run/12` or `scheduling`."""
+    owner: Mapped[str]
+    """The worker that has it, or had it last: host, process and a random part."""
+    number: Mapped[int]
+    """Grows with every holder, to tell the present one from its predecessors."""
+    released: Mapped[bool]
+    """Whether its holder has given it back."""
 
 
-study = Table(
-    "nas_study",
-    metadata,
-    _row_number("Number of the study, never used twice."),
-    _required("name", Text, "Name of the study, and of its Optuna study."),
-    _required(
-        "recipe",
-        Text,
-        "The recipe as JSON, frozen at creation, but for a length of the target that it finds.",
-    ),
-    _required("versions", Text, "Library -> version at creation, as JSON."),
-    _required(
-        "artifacts",
-        Text,
-        "Folder of checkpoints and weights, relative to the database's; or a bucket.",
-    ),
-    _optional(
-        "fingerprint",
-        Text,
-        "The device that its latencies are pinned to, as JSON; null: none yet.",
-    ),
-    _optional("sites", Text, "The sites that it began with, as JSON; null before that."),
-    _optional(
-        "taking_over",
-        Text,
-        "The study whose runs it is still taking over; null: none.",
-    ),
-    _optional("prior", Text, "Prior of its sampler, as JSON; null: no prior."),
-    _optional(
-        "published",
-        Text,
-        "The state of the study that optuna-dashboard's notes show; null: none yet.",
-    ),
-    _optional(
-        "swept",
-        Text,
-        "The state of the study at the last deletion of unneeded weights; null: none yet.",
-    ),
-    _optional(
-        "batches",
-        Text,
-        "Shape of its training batches (`records.Arithmetic`); null: not recorded.",
-    ),
-    _required("created_at", Double, "When it was created."),
-    _optional(
-        "stop_asked_at",
-        Double,
-        "When workers were last told to stop; those that began with another value here shall stop.",
-    ),
-    _optional(
-        "screen_until",
-        Double,
-        "When a timed search begins no new candidate; null: it has no time limit.",
-    ),
-    _optional(
-        "test_from",
-        Double,
-        "When a timed search begins no further confirmation; null: it has no time limit.",
-    ),
-    _optional(
-        "ends_at",
-        Double,
-        "When a timed search ends; null: it has no time limit.",
-    ),
-    _optional(
-        "exhausted_at",
-        Double,
-        "When nothing was left to try within the limits; null: there was, at the last look.",
-    ),
-    _required("trials", Integer, "Candidates to evaluate in all."),
-    _required(
-        "rounds_before",
-        Integer,
-        "Confirmation rounds before the present candidates to confirm were chosen.",
-    ),
-    _optional(
-        "confirmed_trials",
-        Integer,
-        "For how many trials the candidates to confirm were chosen; null: not yet.",
-    ),
-    UniqueConstraint("name", name="nas_study_name"),
-    sqlite_autoincrement=True,
-    info={"doc": "One study: its frozen recipe, and the settings that can change."},
-)
+class Worker(Base):
+    """A worker that takes part in a study."""
 
-lease = Table(
-    "nas_lease",
-    metadata,
-    _of_study(),
-    _required("resource", Text, "The piece of work, `run/12` or `scheduling`."),
-    _required(
-        "owner",
-        Text,
-        "The worker that has it, or had it last: host, process and a random part.",
-    ),
-    _required(
-        "number",
-        Integer,
-        "Grows with every holder, to tell the present one from its predecessors.",
-    ),
-    _required("released", Boolean, "Whether its holder has given it back."),
-    PrimaryKeyConstraint("study_id", "resource", name="nas_lease_pkey"),
-    info={"doc": "The right to work on something and to write about it."},
-)
+    __tablename__ = "nas_worker"
 
-worker = Table(
-    "nas_worker",
-    metadata,
-    _of_study(),
-    _required("owner", Text, "The worker: host, process and a random part."),
-    _required("device", Text, "The device that it trains on, `cuda:0`."),
-    _required("doing", Text, "Its current or last task."),
-    _required("waiting", Text, "What it waits for; empty: for nothing."),
-    _required("began_at", Double, "When it came."),
-    _required("since", Double, "When it began its task."),
-    _required(
-        "seen_at",
-        Double,
-        "When it gave its last sign of life; without one, others take its work over.",
-    ),
-    _optional("left_at", Double, "When it left, or was found dead; null: it is here."),
-    _optional(
-        "ending",
-        Text,
-        "How it went: `left`, in order, or `lost`, without a word; null: it is here.",
-    ),
-    PrimaryKeyConstraint("study_id", "owner", name="nas_worker_pkey"),
-    info={"doc": "A worker that takes part in a study."},
-)
-
-candidate = Table(
-    "nas_candidate",
-    metadata,
-    _of_study(),
-    _required("key", Text, "Key of the network; equal networks have equal keys."),
-    _required("placement", Text, "Its placement, explicit, in notation."),
-    _required(
-        "state",
-        Text,
-        "`running`, `scored`, `pruned`, `infeasible` or `failed`.",
-    ),
-    _required("reason", Text, "Why it ended so; empty: nothing to say."),
-    _optional(
-        "baseline",
-        Text,
-        "Name of the baseline that it is; null: it is searched.",
-    ),
-    _optional(
-        "costs",
-        Text,
-        "Name of a cost -> number, as JSON; null: not counted yet.",
-    ),
-    _required("trial", Integer, "Number of its trial in Optuna's study."),
-    _required("by_prior", Boolean, "Whether the prior has proposed it."),
-    _required("created_at", Double, "When a worker claimed it."),
-    _optional(
-        "finished_at",
-        Double,
-        "When it got its final state; null: it is running.",
-    ),
-    PrimaryKeyConstraint("study_id", "key", name="nas_candidate_pkey"),
-    info={"doc": "The network of a trial of the search."},
-)
-
-score = Table(
-    "nas_score",
-    metadata,
-    _of_study(),
-    _required("key", Text, "Key of the network."),
-    _required(
-        "protocol",
-        Text,
-        "Training protocol: `search`, `target`, or another one of the study.",
-    ),
-    _required("purpose", Text, "What the run was for (`purposes`)."),
-    _required("metrics", Text, "Name of a metric -> value, as JSON."),
-    _required("seed", BigInteger, "Seed of the run."),
-    _required(
-        "backbone",
-        Integer,
-        "Number of the trained backbone that it began from; 0: none.",
-    ),
-    _required("rung", Integer, "Index into the protocol's rungs."),
-    _required("epochs", Integer, "Epochs trained so far."),
-    _required("examples", Integer, "Images that were scored."),
-    _required(
-        "wall_s",
-        Double,
-        "Seconds of training and scoring since the run's previous rung; they add up.",
-    ),
-    _required("device_s", Double, "Seconds of them on the device."),
-    _optional(
-        "correct",
-        LargeBinary,
-        "Which images were classified correctly, one bit each; null: another task.",
-    ),
-    _optional(
-        "answers",
-        LargeBinary,
-        "The task's own results for each image; null: it has none.",
-    ),
-    _optional(
-        "arithmetic",
-        Text,
-        "How the run computed (`records.Arithmetic`), as JSON; null: not recorded.",
-    ),
-    _optional("owner", Text, "The worker that wrote it; null: not recorded."),
-    _optional("recorded_at", Double, "When it was written; null: not recorded."),
-    PrimaryKeyConstraint(
-        "study_id", "key", "protocol", "seed", "backbone", "rung", name="nas_score_pkey"
-    ),
-    info={"doc": "The result of a run at a rung."},
-)
-
-run = Table(
-    "nas_run",
-    metadata,
-    _row_number(),
-    _required(
-        "key",
-        Text,
-        "Key of the network; `backbone` for one of the study's own.",
-    ),
-    _required("placement", Text, "Its placement, explicit, in notation."),
-    _required(
-        "protocol",
-        Text,
-        "Training protocol: `search`, `target`, or another one of the study.",
-    ),
-    _required("purpose", Text, "What it is for (`purposes`)."),
-    _required(
-        "state",
-        Text,
-        "`waiting` (also while one works at it), `done`, `pruned`, `failed`, `withdrawn`.",
-    ),
-    _required("reason", Text, "Why it ended so; empty: nothing to say."),
-    _required("seed", BigInteger, "Seed of the run."),
-    _of_study(),
-    _required(
-        "backbone",
-        Integer,
-        "Number of the trained backbone that it begins from; 0: none.",
-    ),
-    _required(
-        "round",
-        Integer,
-        "Number of the confirmation round or of the validation; 0: neither.",
-    ),
-    _required("priority", Integer, "Runs of a higher one are taken first."),
-    _required(
-        "attempts",
-        Integer,
-        "How often a worker took it without handing it back.",
-    ),
-    _optional("finished_at", Double, "When it ended; null: it has not."),
-    UniqueConstraint("study_id", "key", "protocol", "seed", "backbone", name="nas_run_identity"),
-    Index("nas_run_state", "study_id", "state"),
-    sqlite_autoincrement=True,
-    info={"doc": "The queue: one training of one network, waiting or ended."},
-)
-
-session = Table(
-    "nas_session",
-    metadata,
-    _row_number(),
-    _of_study(index=True),
-    _required(
-        "started_at",
-        Double,
-        "When it began, by the clock of the machine that measured.",
-    ),
-    _required("document", Text, "The session (`records.Session`), as JSON."),
-    _optional("owner", Text, "The worker that measured it; null: not recorded."),
-    _optional("recorded_at", Double, "When it was written; null: not recorded."),
-    sqlite_autoincrement=True,
-    info={"doc": "A latency session."},
-)
-
-checkpoint = Table(
-    "nas_checkpoint",
-    metadata,
-    _row_number(),
-    _of_study(index=True),
-    _required("run", Text, "Name of the training, or of its weights (`weights:NAME`)."),
-    _required("artifact", Text, "Name of the file in the artifacts."),
-    _required("sha256", Text, "SHA-256 of the file."),
-    _required("size", BigInteger, "Size of the file, in bytes."),
-    _required("epochs", Integer, "Epochs trained."),
-    _required("created_at", Double, "When it was recorded."),
-    sqlite_autoincrement=True,
-    info={"doc": "Where a checkpoint or trained weights are."},
-)
-
-test_reading = Table(
-    "nas_test_reading",
-    metadata,
-    _row_number(),
-    _of_study(index=True),
-    _required("read_at", Double, "When they were read."),
-    _required("reason", Text, "What for."),
-    sqlite_autoincrement=True,
-    info={"doc": "A use of the test images."},
-)
+    study_id: Mapped[KeyNumber]
+    """The study that this belongs to."""
+    owner: Mapped[Key]
+    """The worker: host, process and a random part."""
+    device: Mapped[str]
+    """The device that it trains on, `cuda:0`."""
+    doing: Mapped[str]
+    """Its current or last task."""
+    waiting: Mapped[str]
+    """What it waits for; empty: for nothing."""
+    began_at: Mapped[float]
+    """When it came."""
+    since: Mapped[float]
+    """When it began its task."""
+    seen_at: Mapped[float]
+    """When it gave its last sign of life; without one, others take its work over."""
+    left_at: Mapped[float | None]
+    """When it left, or was found dead; null: it is here."""
+    ending: Mapped[str | None]
+    """How it went: `left`, in order, or `lost`, without a word; null: it is here."""
 
 
-def _documents(kind: str, *, doc: str, name: str, content: str) -> Table:
-    """A table of a study's documents of one kind; only their writers and readers know their
-    structure.
-    """
-    return Table(
-        f"{TABLE_PREFIX}{kind}",
-        metadata,
-        _of_study(),
-        _required("name", Text, doc=name),
-        _required("content", Text, doc=content),
-        PrimaryKeyConstraint("study_id", "name", name=f"{TABLE_PREFIX}{kind}_pkey"),
-        info={"doc": doc},
+class Candidate(Base):
+    """The network of a trial of the search."""
+
+    __tablename__ = "nas_candidate"
+
+    study_id: Mapped[KeyNumber]
+    """The study that this belongs to."""
+    key: Mapped[Key]
+    """Key of the network; equal networks have equal keys."""
+    placement: Mapped[str]
+    """Its placement, explicit, in notation."""
+    state: Mapped[str]
+    """`running`, `scored`, `pruned`, `infeasible` or `failed`."""
+    reason: Mapped[str]
+    """Why it ended so; empty: nothing to say."""
+    baseline: Mapped[str | None]
+    """Name of the baseline that it is; null: it is searched."""
+    costs: Mapped[str | None]
+    """Name of a cost -> number, as JSON; null: not counted yet."""
+    trial: Mapped[int]
+    """Number of its trial in Optuna's study."""
+    by_prior: Mapped[bool]
+    """Whether the prior has proposed it."""
+    created_at: Mapped[float]
+    """When a worker claimed it."""
+    finished_at: Mapped[float | None]
+    """When it got its final state; null: it is running."""
+
+
+class Score(Base):
+    """The result of a run at a rung."""
+
+    __tablename__ = "nas_score"
+
+    study_id: Mapped[KeyNumber]
+    """The study that this belongs to."""
+    key: Mapped[Key]
+    """Key of the network."""
+    protocol: Mapped[Key]
+    """Training protocol: `search`, `target`, or another one of the study."""
+    purpose: Mapped[str]
+    """What the run was for (`purposes`)."""
+    metrics: Mapped[str]
+    """Name of a metric -> value, as JSON."""
+    seed: Mapped[BigKey]
+    """Seed of the run."""
+    backbone: Mapped[KeyNumber]
+    """Number of the trained backbone that it began from; 0: none."""
+    rung: Mapped[KeyNumber]
+    """Index into the protocol's rungs."""
+    epochs: Mapped[int]
+    """Epochs trained so far."""
+    examples: Mapped[int]
+    """Images that were scored."""
+    wall_s: Mapped[float]
+    """Seconds of training and scoring since the run's previous rung; they add up."""
+    device_s: Mapped[float]
+    """Seconds of them on the device."""
+    correct: Mapped[bytes | None]
+    """Which images were classified correctly, one bit each; null: another task."""
+    answers: Mapped[bytes | None]
+    """The task's own results for each image; null: it has none."""
+    arithmetic: Mapped[str | None]
+    """How the run computed (`records.Arithmetic`), as JSON; null: not recorded."""
+    owner: Mapped[str | None]
+    """The worker that wrote it; null: not recorded."""
+    recorded_at: Mapped[float | None]
+    """When it was written; null: not recorded."""
+
+
+class Run(Base):
+    """The queue: one training of one network, waiting or ended."""
+
+    __tablename__ = "nas_run"
+    __table_args__ = (
+        UniqueConstraint(
+            "study_id", "key", "protocol", "seed", "backbone", name="nas_run_identity"
+        ),
+        Index("nas_run_state", "study_id", "state"),
+        _NUMBERED,
     )
 
+    id: Mapped[Number]
+    """Number of the row, never used twice."""
+    key: Mapped[str]
+    """Key of the network; `backbone` for one of the study's own."""
+    placement: Mapped[str]
+    """Its placement, explicit, in notation."""
+    protocol: Mapped[str]
+    """Training protocol: `search`, `target`, or another one of the study."""
+    purpose: Mapped[str]
+    """What it is for (`purposes`)."""
+    state: Mapped[str]
+    """`waiting` (also while one works at it), `done`, `pruned`, `failed`, `withdrawn`."""
+    reason: Mapped[str]
+    """Why it ended so; empty: nothing to say."""
+    seed: Mapped[Big]
+    """Seed of the run."""
+    study_id: Mapped[int]
+    """The study that this belongs to."""
+    backbone: Mapped[int]
+    """Number of the trained backbone that it begins from; 0: none."""
+    round: Mapped[int]
+    """Number of the confirmation round or of the validation; 0: neither."""
+    priority: Mapped[int]
+    """Runs of a higher one are taken first."""
+    attempts: Mapped[int]
+    """How often a worker took it without handing it back."""
+    finished_at: Mapped[float | None]
+    """When it ended; null: it has not."""
 
-protocol = _documents(
-    "protocol",
-    doc="Training protocols of a study.",
-    name="Name of the protocol.",
-    content="The training and the data, as JSON.",
-)
-backbone = _documents(
-    "backbone",
-    doc="Backbones that a study has trained.",
-    name="Number of the backbone, and the name of another network.",
-    content="Where its weights are, as JSON; empty: they are lost.",
-)
-weights_lost = _documents(
-    "weights_lost",
-    doc="Trained weights that are not kept.",
-    name="Name of the weights.",
-    content="Why they are missing; empty: they exist again.",
-)
-curve = _documents(
-    "curve",
-    doc="Courses of trainings.",
-    name="Name of a run's files.",
-    content="The points of its training, as JSON.",
-)
-labels = _documents(
-    "labels",
-    doc="Labels behind the results per image.",
-    name="Training protocol; or `seed-` and the seed whose own division this is.",
-    content="Names of the classes and the labels in the order of the images, as JSON; of a seed's"
-    " own division also which images these are.",
-)
-validation = _documents(
-    "validation",
-    doc="Validations: tests of a recommendation.",
-    name="Number of the validation.",
-    content="Its networks and comparisons, as JSON.",
-)
-arithmetic = _documents(
-    "arithmetic",
-    doc="How a study computes.",
-    name="Kind of device, and the protocol where that computes otherwise.",
-    content="The arithmetic (`records.Arithmetic`), as JSON.",
-)
-images = _documents(
-    "images",
-    doc="What the images are, as their first reader kept it, so that changes are noticed.",
-    name="Checksum of how the data are read and divided; ` test` after it: the test images.",
-    content="Digest, what is unknown, and the manifest (`data.manifest`), as JSON.",
-)
+
+class Session(Base):
+    """A latency session."""
+
+    __tablename__ = "nas_session"
+    __table_args__ = _NUMBERED
+
+    id: Mapped[Number]
+    """Number of the row, never used twice."""
+    study_id: Mapped[Indexed]
+    """The study that this belongs to."""
+    started_at: Mapped[float]
+    """When it began, by the clock of the machine that measured."""
+    document: Mapped[str]
+    """The session (`records.Session`), as JSON."""
+    owner: Mapped[str | None]
+    """The worker that measured it; null: not recorded."""
+    recorded_at: Mapped[float | None]
+    """When it was written; null: not recorded."""
+
+
+class Checkpoint(Base):
+    """Where a checkpoint or trained weights are."""
+
+    __tablename__ = "nas_checkpoint"
+    __table_args__ = _NUMBERED
+
+    id: Mapped[Number]
+    """Number of the row, never used twice."""
+    study_id: Mapped[Indexed]
+    """The study that this belongs to."""
+    run: Mapped[str]
+    """Name of the training, or of its weights (`weights:NAME`)."""
+    artifact: Mapped[str]
+    """Name of the file in the artifacts."""
+    sha256: Mapped[str]
+    """SHA-256 of the file."""
+    size: Mapped[Big]
+    """Size of the file, in bytes."""
+    epochs: Mapped[int]
+    """Epochs trained."""
+    created_at: Mapped[float]
+    """When it was recorded."""
+
+
+class TestReading(Base):
+    """A use of the test images."""
+
+    __tablename__ = "nas_test_reading"
+    __table_args__ = _NUMBERED
+
+    id: Mapped[Number]
+    """Number of the row, never used twice."""
+    study_id: Mapped[Indexed]
+    """The study that this belongs to."""
+    read_at: Mapped[float]
+    """When they were read."""
+    reason: Mapped[str]
+    """What for."""
+
+
+class Protocol(Document):
+    """Training protocols of a study. `name`: name of the protocol. `content`: the training and the
+    data, as JSON.
+    """
+
+    __tablename__ = "nas_protocol"
+
+
+class Backbone(Document):
+    """Backbones that a study has trained. `name`: number of the backbone, and the name of another
+    network. `content`: where its weights are, as JSON; empty: they are lost.
+    """
+
+    __tablename__ = "nas_backbone"
+
+
+class WeightsLost(Document):
+    """Trained weights that are not kept. `name`: name of the weights. `content`: why they are
+    missing; empty: they exist again.
+    """
+
+    __tablename__ = "nas_weights_lost"
+
+
+class Curve(Document):
+    """Courses of trainings. `name`: name of a run's files. `content`: the points of its training,
+    as JSON.
+    """
+
+    __tablename__ = "nas_curve"
+
+
+class Labels(Document):
+    """Labels behind the results per image. `name`: training protocol; or `seed-` and the seed whose
+    own division this is. `content`: names of the classes and the labels in the order of the images,
+    as JSON; of a seed's own division also which images these are.
+    """
+
+    __tablename__ = "nas_labels"
+
+
+class Validation(Document):
+    """Validations: tests of a recommendation. `name`: number of the validation. `content`: its
+    networks and comparisons, as JSON.
+    """
+
+    __tablename__ = "nas_validation"
+
+
+class Arithmetic(Document):
+    """How a study computes. `name`: kind of device, and the protocol where that computes otherwise.
+    `content`: the arithmetic (`records.Arithmetic`), as JSON.
+    """
+
+    __tablename__ = "nas_arithmetic"
+
+
+class Images(Document):
+    """What the images are, as their first reader kept it, so that changes are noticed. `name`:
+    checksum of how the data are read and divided; ` test` after it: the test images. `content`:
+    digest, what is unknown, and the manifest (`data.manifest`), as JSON.
+    """
+
+    __tablename__ = "nas_images"

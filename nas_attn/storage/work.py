@@ -36,9 +36,9 @@ SILENT_S = 60.0
 # least change of a worker's row by a sign of life, if the clock has not advanced
 TICK_S = 0.001
 
-_lease = tables.lease
-_run = tables.run
-_worker = tables.worker
+_lease = tables.Lease
+_run = tables.Run
+_worker = tables.Worker
 
 
 class Leases:
@@ -59,7 +59,7 @@ class Leases:
         """Takes a resource that is free, or whose holder is gone; None while another worker holds
         it. A holder that asks again gets what it has.
         """
-        mine = sa.and_(_lease.c.study_id == self._id, _lease.c.resource == resource)
+        mine = sa.and_(_lease.study_id == self._id, _lease.resource == resource)
         lease = Lease(resource, owner, 1)
         with self._connector.write() as connection:
             there = connection.execute(
@@ -117,8 +117,8 @@ class Leases:
 
     @repeatable
     def _not_given_back(self) -> list[tuple[Lease, bool]]:
-        of_study = sa.and_(_lease.c.study_id == self._id, _lease.c.released == sa.false())
-        query = sa.select(_lease).where(of_study).order_by(_lease.c.resource)
+        of_study = sa.and_(_lease.study_id == self._id, _lease.released == sa.false())
+        query = sa.select(_lease).where(of_study).order_by(_lease.resource)
         with self._connector.read() as connection:
             return [
                 (Lease(row.resource, row.owner, row.number), self._is_gone(connection, row))
@@ -127,8 +127,8 @@ class Leases:
 
     def _is_gone(self, connection: sa.Connection, lease: sa.Row[Any]) -> bool:
         """Whether a lease's holder works no more, as far as this process can know."""
-        of_owner = sa.and_(_worker.c.study_id == self._id, _worker.c.owner == lease.owner)
-        columns = (_worker.c.seen_at, _worker.c.left_at)
+        of_owner = sa.and_(_worker.study_id == self._id, _worker.owner == lease.owner)
+        columns = (_worker.seen_at, _worker.left_at)
         worker = connection.execute(sa.select(*columns).where(of_owner)).one_or_none()
         if is_dead(lease.owner, local=self.is_local) or (worker and worker.left_at is not None):
             return True
@@ -143,9 +143,9 @@ class Leases:
         return now - since >= SILENT_S and not self._connector.outage.just_over(SILENT_S)
 
     def _mine(self, lease: Lease) -> sa.ColumnElement[bool]:
-        named = sa.and_(_lease.c.study_id == self._id, _lease.c.resource == lease.resource)
-        held = sa.and_(_lease.c.owner == lease.owner, _lease.c.number == lease.number)
-        return sa.and_(named, held, _lease.c.released == sa.false())
+        named = sa.and_(_lease.study_id == self._id, _lease.resource == lease.resource)
+        held = sa.and_(_lease.owner == lease.owner, _lease.number == lease.number)
+        return sa.and_(named, held, _lease.released == sa.false())
 
     @contextmanager
     def _fenced(self, lease: Lease) -> Iterator[sa.Connection]:
@@ -153,7 +153,7 @@ class Leases:
         the end.
         """
         with self._connector.write() as connection:
-            row = sa.select(_lease.c.number).where(self._mine(lease)).with_for_update()
+            row = sa.select(_lease.number).where(self._mine(lease)).with_for_update()
             if connection.scalar(row) is None:
                 raise LeaseLost(
                     f"study '{self.name}': '{lease.resource}' has been taken over by another worker"
@@ -191,14 +191,14 @@ class RunQueue:
                 new = insert(connection, _run).values(
                     state=WAITING, **entered, **asdict(run) | {"placement": str(run.placement)}
                 )
-                more = sa.and_(_run.c.state == WAITING, _run.c.priority < run.priority)
+                more = sa.and_(_run.state == WAITING, _run.priority < run.priority)
                 wanted = {
                     "purpose": run.purpose,
                     "round": run.round,
                     "priority": run.priority,
                     "state": WAITING,
                 }
-                again = sa.or_(more, _run.c.state == "withdrawn")
+                again = sa.or_(more, _run.state == "withdrawn")
                 connection.execute(
                     new.on_conflict_do_update(index_elements=identity, set_=wanted, where=again)
                 )
@@ -214,15 +214,15 @@ class RunQueue:
     ) -> list[RunRow]:
         """Runs in the order in which they are taken: by priority, then by age."""
         query = sa.select(_run).where(
-            _run.c.study_id == self._id,
-            sa.true() if state is None else _run.c.state == state,
-            sa.true() if purposes is None else _run.c.purpose.in_(purposes),
-            sa.true() if key is None else _run.c.key == key,
-            sa.true() if protocol is None else _run.c.protocol == protocol,
+            _run.study_id == self._id,
+            sa.true() if state is None else _run.state == state,
+            sa.true() if purposes is None else _run.purpose.in_(purposes),
+            sa.true() if key is None else _run.key == key,
+            sa.true() if protocol is None else _run.protocol == protocol,
         )
         with self._connector.read() as connection:
             return to_runs(
-                connection.execute(query.order_by(_run.c.priority.desc(), _run.c.id)).mappings()
+                connection.execute(query.order_by(_run.priority.desc(), _run.id)).mappings()
             )
 
     @repeatable
@@ -235,11 +235,9 @@ class RunQueue:
     @repeatable
     def counts(self) -> dict[tuple[str, str], int]:
         """(purpose, state) -> runs."""
-        columns = (_run.c.purpose, _run.c.state)
+        columns = (_run.purpose, _run.state)
         query = (
-            sa.select(*columns, sa.func.count())
-            .where(_run.c.study_id == self._id)
-            .group_by(*columns)
+            sa.select(*columns, sa.func.count()).where(_run.study_id == self._id).group_by(*columns)
         )
         with self._connector.read() as connection:
             return {(purpose, state): count for purpose, state, count in connection.execute(query)}
@@ -268,7 +266,7 @@ class RunQueue:
     def again(self, numbers: Collection[int]) -> None:
         """Lets ended runs wait again."""
         with self._connector.write() as connection:
-            mine = sa.and_(_run.c.study_id == self._id, _run.c.id.in_(numbers))
+            mine = sa.and_(_run.study_id == self._id, _run.id.in_(numbers))
             connection.execute(
                 sa.update(_run)
                 .where(mine)
@@ -277,11 +275,11 @@ class RunQueue:
 
     def _change(self, row: RunRow, lease: Lease, **values: object) -> None:
         with self._fenced(lease) as connection:
-            waiting = sa.and_(self._mine(row.id), _run.c.state == WAITING)
+            waiting = sa.and_(self._mine(row.id), _run.state == WAITING)
             connection.execute(sa.update(_run).where(waiting).values(values))
 
     def _mine(self, number: int) -> sa.ColumnElement[bool]:
-        return sa.and_(_run.c.study_id == self._id, _run.c.id == number)
+        return sa.and_(_run.study_id == self._id, _run.id == number)
 
 
 # a worker has ended in order
@@ -312,9 +310,9 @@ class WorkerBook:
             new = insert(connection, _worker).values(
                 **row, began_at=clock, since=clock, seen_at=clock
             )
-            since = sa.case((_worker.c.doing == doing, _worker.c.since), else_=clock)
+            since = sa.case((_worker.doing == doing, _worker.since), else_=clock)
             back = {"left_at": None, "ending": None}
-            later = _worker.c.seen_at + TICK_S
+            later = _worker.seen_at + TICK_S
             # the row always changes
             seen_at = sa.case((clock > later, clock), else_=later)
             changed: dict[str, Any] = {**row, **back, "since": since, "seen_at": seen_at}
@@ -329,8 +327,8 @@ class WorkerBook:
         """
         assert ending in (HAS_LEFT, LOST)
         with self._connector.write() as connection:
-            mine = sa.and_(_worker.c.study_id == self._id, _worker.c.owner == owner)
-            here = sa.and_(mine, _worker.c.left_at.is_(None))
+            mine = sa.and_(_worker.study_id == self._id, _worker.owner == owner)
+            here = sa.and_(mine, _worker.left_at.is_(None))
             ended = {"left_at": self._connector.clock, "ending": ending, "waiting": ""}
             connection.execute(sa.update(_worker).where(here).values(ended))
 
@@ -339,19 +337,19 @@ class WorkerBook:
         """The workers that have ended, the oldest first, with what they have written. The scores
         that a later worker has written anew are the later one's.
         """
-        score = tables.score
-        session = tables.session
+        score = tables.Score
+        session = tables.Session
         written = [
             sa.select(sa.func.count())
-            .where(table.c.study_id == self._id, table.c.owner == _worker.c.owner)
+            .where(table.study_id == self._id, table.owner == _worker.owner)
             .scalar_subquery()
             .label(name)
             for name, table in (("scores", score), ("sessions", session))
         ]
         query = (
             sa.select(_worker, *written)
-            .where(_worker.c.study_id == self._id, _worker.c.left_at.is_not(None))
-            .order_by(_worker.c.began_at, _worker.c.owner)
+            .where(_worker.study_id == self._id, _worker.left_at.is_not(None))
+            .order_by(_worker.began_at, _worker.owner)
         )
         with self._connector.read() as connection:
             return read_all(FormerWorker, connection.execute(query).mappings())
@@ -361,8 +359,8 @@ class WorkerBook:
         """How many workers are here; where none is, how many were when the last one came. At least
         one.
         """
-        columns = (_worker.c.began_at, _worker.c.left_at)
-        query = sa.select(*columns).where(_worker.c.study_id == self._id)
+        columns = (_worker.began_at, _worker.left_at)
+        query = sa.select(*columns).where(_worker.study_id == self._id)
         with self._connector.read() as connection:
             spans = [(row.began_at, row.left_at) for row in connection.execute(query)]
         here = sum(left_at is None for _, left_at in spans)
@@ -374,13 +372,13 @@ class WorkerBook:
     @repeatable
     def rows(self) -> list[WorkerRow]:
         """The workers that are here, the oldest first, killed ones included."""
-        columns = (*_worker.c, self._connector.clock.label("now"))
-        here = sa.and_(_worker.c.study_id == self._id, _worker.c.left_at.is_(None))
+        columns = (*_worker.__table__.c, self._connector.clock.label("now"))
+        here = sa.and_(_worker.study_id == self._id, _worker.left_at.is_(None))
         query = sa.select(*columns).where(here)
         with self._connector.read() as connection:
             rows = []
             for row in connection.execute(
-                query.order_by(_worker.c.began_at, _worker.c.owner)
+                query.order_by(_worker.began_at, _worker.owner)
             ).mappings():
                 spans = {
                     "here_s": row["now"] - row["began_at"],

@@ -49,6 +49,7 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.space.notation import parse
+from nas_attn.storage.artifacts import answer_artifact
 from nas_attn.storage.database import Database
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Arithmetic, Score
@@ -361,6 +362,7 @@ class Faults(RuleBasedStateMachine):
                 ) / len(runs), (row, seed)
         assert not store.held(), said
         known = {row.artifact for found in store.all_checkpoints().values() for row in found}
+        known.add(answer_artifact(store))
         stray = {
             path.name for path in (self.folder / "artifacts").iterdir() if path.is_file()
         } - known

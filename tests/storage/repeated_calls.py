@@ -104,11 +104,11 @@ def contents(made: Made) -> dict[str, list[str]]:
     """Table -> the study's rows, without what is never equal."""
     found = {}
     with made.database._connector.read() as connection:
-        for table in tables.metadata.sorted_tables:
+        for table in tables.Base.metadata.sorted_tables:
             mine = (
                 table.c.study_id == made.store._id if "study_id" in table.c else sqlalchemy.true()
             )
-            if table is tables.study:
+            if table is tables.Study.__table__:
                 mine = table.c.name.startswith(made.store.name)
             rows = connection.execute(sqlalchemy.select(table).where(mine)).mappings()
             kept = [{name: row[name] for name in row if name not in UNEQUAL} for row in rows]
