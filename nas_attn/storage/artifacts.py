@@ -29,8 +29,9 @@ from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning, StorageA
 from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, division_name
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import EpochPoint
-from nas_attn.storage.rows import CheckpointRow, Lease, Run
+from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore
+from nas_attn.storage.tables import Checkpoint
 from nas_attn.system.paths import UNFINISHED_ENDING, whole_file
 from nas_attn.system.waiting import impatient
 
@@ -182,7 +183,7 @@ class RunFiles:
         for row in self._store.checkpoints(self._run):
             self._drop(row)
 
-    def _drop(self, row: CheckpointRow) -> None:
+    def _drop(self, row: Checkpoint) -> None:
         self._store.drop_checkpoint(row)
         remove_artifact(self._artifacts, row.artifact)
 

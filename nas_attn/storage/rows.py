@@ -85,22 +85,6 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointRow:
-    """The place of a run's checkpoint, and its checksum."""
-
-    id: int
-    run: str
-    # name in the artifact store
-    artifact: str
-    sha256: str
-    # bytes
-    size: int
-    epochs: int
-    # Unix seconds by the database's clock
-    created_at: float
-
-
-@dataclass(frozen=True, slots=True)
 class WorkerRow:
     """A worker of a study. Seconds are by the database's clock."""
 
@@ -146,43 +130,6 @@ class StudySummary:
     workers: int
     # whether Optuna's part of it is not there: deleted by Optuna, or never made
     lost: bool
-
-
-@dataclass(frozen=True, slots=True)
-class StudySettings:
-    """The changing values of a study, besides its rows. Times are Unix seconds by the database's
-    clock.
-    """
-
-    # candidates to evaluate in all
-    trials: int
-    # folder of its checkpoints and weights, relative to the database's where it lies there; or a
-    # bucket
-    artifacts: str
-    # for how many trials the candidates to confirm were chosen; None: not yet
-    confirmed_trials: int | None
-    # confirmation rounds before that
-    rounds_before: int
-    # workers that started before this time shall stop
-    stop_asked_at: float | None
-    # when a timed search begins no new candidate; None here and below: it has no time
-    screen_until: float | None
-    # when it begins no further confirmation any more
-    test_from: float | None
-    ends_at: float | None
-    # when nothing was left to try within the limits; None: there was, at the last look
-    exhausted_at: float | None
-    # the study whose runs it is still taking over; None: none
-    taking_over: str | None
-    # the state of the study that optuna-dashboard's notes show
-    published: str | None
-    # prior of its sampler as JSON; None: no prior
-    prior: str | None
-    # state of the study at the last deletion of unneeded weights
-    swept: str | None
-    # the shape of its training batches, as `records.Arithmetic` names it; None: the study began
-    # before arithmetic was recorded
-    batches: str | None
 
 
 def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:

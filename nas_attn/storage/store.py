@@ -16,7 +16,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, orm, select, true, update
 from sqlalchemy import text as sql_text
 
 from nas_attn.errors import StorageError
@@ -28,10 +28,8 @@ from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import repeatable
 from nas_attn.storage.records import CandidateRow, Score, Session, SplitReading, StoredScore
 from nas_attn.storage.rows import (
-    CheckpointRow,
     Lease,
     Run,
-    StudySettings,
     read_all,
     to_candidates,
     to_scores,
@@ -162,16 +160,15 @@ class StudyStore(Leases):
 
     @property
     @repeatable
-    def settings(self) -> StudySettings:
-        """The changing values of the study, as they are now."""
+    def settings(self) -> tables.Study:
+        """The study's row as it is now."""
         with self._connector.read() as connection:
-            return read_all(StudySettings, [self._row(connection)])[0]
+            return self._row(connection)
 
     @property
-    @repeatable
     def sites(self) -> str | None:
         """The sites that it began with, as JSON; None before that."""
-        return self._text("sites")
+        return self.settings.sites
 
     @repeatable
     def set(self, /, **columns: str | float | None) -> None:
@@ -181,36 +178,25 @@ class StudyStore(Leases):
                 update(tables.Study).where(tables.Study.id == self._id).values(columns)
             )
 
-    def _row(self, connection: Connection) -> Mapping[Any, Any]:
-        row = (
-            connection.execute(select(tables.Study).where(tables.Study.id == self._id))
-            .mappings()
-            .one_or_none()
-        )
+    def _row(self, connection: Connection) -> tables.Study:
+        row = orm.Session(connection).get(tables.Study, self._id)
         if row is None:
             raise StorageError(f"study '{self.name}' has been deleted from '{self._connector}'")
         return row
 
-    def _text(self, column: str) -> str | None:
-        with self._connector.read() as connection:
-            text: str | None = self._row(connection)[column]
-        return text
-
     @property
-    @repeatable
     def is_current(self) -> bool:
         """Whether the study's recipe is still the one that was read: false once it has found how
         long its target trains.
         """
-        return self._text("recipe") == self.recipe
+        return self.settings.recipe == self.recipe
 
     @property
-    @repeatable
     def fingerprint(self) -> str | None:
         """The device that the study's latencies are pinned to; None before the first
         measurement.
         """
-        return self._text("fingerprint")
+        return self.settings.fingerprint
 
     @repeatable
     def set_fingerprint_once(self, fingerprint: str) -> str:
@@ -472,7 +458,7 @@ class StudyStore(Leases):
         session = tables.Session
         mine = session.study_id == self._id
         with self._connector.read() as connection:
-            pinned = self._row(connection)["fingerprint"]
+            pinned = self._row(connection).fingerprint
             state = connection.scalar(select(func.count()).where(mine)), pinned
             if state != self._sessions[0]:
                 query = (
@@ -487,7 +473,7 @@ class StudyStore(Leases):
     @repeatable
     def add_checkpoint(
         self, run: str, *, artifact: str, sha256: str, size: int, epochs: int, lease: Lease
-    ) -> CheckpointRow:
+    ) -> None:
         """Records the place of a run's new checkpoint, once. Raises LeaseLost: another worker has
         taken over.
         """
@@ -499,32 +485,28 @@ class StudyStore(Leases):
         with self._fenced(lease) as connection:
             if connection.scalar(select(tables.Checkpoint.id).where(of_run)) is None:
                 connection.execute(insert(connection, tables.Checkpoint).values(new))
-            return read_all(
-                CheckpointRow,
-                connection.execute(select(tables.Checkpoint).where(of_run)).mappings(),
-            )[0]
 
     @repeatable
-    def checkpoints(self, run: str) -> list[CheckpointRow]:
+    def checkpoints(self, run: str) -> list[tables.Checkpoint]:
         """A run's checkpoints, the newest first."""
         return self._checkpoints(tables.Checkpoint.run == run)
 
     @repeatable
-    def all_checkpoints(self) -> dict[str, list[CheckpointRow]]:
+    def all_checkpoints(self) -> dict[str, list[tables.Checkpoint]]:
         """Name -> checkpoints or weights of that name, the newest first."""
-        by_run: defaultdict[str, list[CheckpointRow]] = defaultdict(list)
+        by_run: defaultdict[str, list[tables.Checkpoint]] = defaultdict(list)
         for row in self._checkpoints(true()):
             by_run[row.run].append(row)
         return dict(by_run)
 
-    def _checkpoints(self, which: ColumnElement[bool]) -> list[CheckpointRow]:
+    def _checkpoints(self, which: ColumnElement[bool]) -> list[tables.Checkpoint]:
         query = select(tables.Checkpoint).where(tables.Checkpoint.study_id == self._id, which)
         with self._connector.read() as connection:
-            rows = connection.execute(query.order_by(tables.Checkpoint.id.desc())).mappings()
-            return read_all(CheckpointRow, rows)
+            ordered = query.order_by(tables.Checkpoint.id.desc())
+            return list(orm.Session(connection).scalars(ordered))
 
     @repeatable
-    def drop_checkpoint(self, row: CheckpointRow) -> None:
+    def drop_checkpoint(self, row: tables.Checkpoint) -> None:
         """Deletes a checkpoint's row; the caller deletes its artifact."""
         mine = and_(tables.Checkpoint.study_id == self._id, tables.Checkpoint.id == row.id)
         with self._connector.write() as connection:

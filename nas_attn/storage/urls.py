@@ -93,11 +93,6 @@ def _could_be_a_host(name: str) -> bool:
     return not re.search(r"[\s\[\]]", name)
 
 
-def sqlite_url(file: Path) -> str:
-    """The URL of a file, whatever letters its name has."""
-    return URL.create("sqlite", database=str(file)).render_as_string()
-
-
 def _sqlite_url(text: str, url: URL, shown: str) -> URL:
     if not url.database or url.database == ":memory:":
         raise StudyError(

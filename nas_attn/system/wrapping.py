@@ -61,8 +61,3 @@ def wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> list[s
         break_on_hyphens=False,
     )
     return [line.replace(GLUE, " ") for line in lines] or [first.rstrip()]
-
-
-def longest_word(text: str) -> int:
-    """Letters of the longest part that cannot be broken."""
-    return max((len(word) for word in glued(text).split(" ")), default=0)

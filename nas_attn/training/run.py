@@ -402,7 +402,8 @@ class Training:
         if self.device.type == "cuda" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
         self.epoch_loss.copy_(state["epoch_loss"])
-        names = [each.name for each in fields(TrainingProgress)]
+        # the first checkpoints have no word on recording
+        names = [each.name for each in fields(TrainingProgress) if each.name in state]
         progress = TrainingProgress(**{name: state[name] for name in names})
         self.progress = progress
         self.clock = Clock(self.device, progress.wall_s, progress.device_s)

@@ -122,8 +122,9 @@ class Trainer(Scorer):
         }
         checkpoints = None if slot is None else Checkpoints(slot, self._identity(model, what))
         state = None if checkpoints is None else checkpoints.read()
-        if state is not None:
-            self._require_same(str(state.get("arithmetic")))
+        # in the first studies it was not recorded
+        if state is not None and state.get("arithmetic") is not None:
+            self._require_same(str(state["arithmetic"]))
         self._place(model)
         with self._apart(model, rates.held(model)):
             torch.manual_seed(seed)

@@ -18,7 +18,7 @@ from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector
 from nas_attn.storage.database import Database
 from nas_attn.storage.records import Fingerprint, Score, Session, SessionSample
-from nas_attn.storage.rows import CheckpointRow, Lease, Run, RunRow
+from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.waiting import reporting
 
@@ -47,7 +47,7 @@ class Made:
         return self.store.queue.rows()[0]
 
     @property
-    def checkpoint(self) -> CheckpointRow:
+    def checkpoint(self) -> tables.Checkpoint:
         return self.store.checkpoints("r")[0]
 
 

@@ -13,11 +13,10 @@ import optuna
 import pytest
 from command_line import Nas
 
-from nas_attn.errors import OperationError, StorageError, StudyError
+from nas_attn.errors import StorageError, StudyError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
-from nas_attn.searching.run.local import run_workers
 from nas_attn.storage.database import Database
 from nas_attn.storage.opening import OpenStudy, create_study, open_study, versions
 
@@ -165,25 +164,6 @@ def test_a_study_that_optuna_has_deleted_ends_in_one_sentence(table: Path, nas: 
     assert "deleted" in shown.out
     assert nas("status", "--json").json[0]["lost"]
     assert all("deleted from Optuna's tables" in said for said in messages(opened).values())
-
-
-@pytest.mark.slow
-def test_workers_of_a_study_that_was_deleted_do_not_say_that_it_can_be_resumed(
-    table: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TABLE_SECONDS", "0.5")
-    opened = beginning.begin(load_recipe("table.toml"), URL)
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        if len(lines) == 2:
-            optuna.delete_study(study_name="table", storage=URL)
-
-    options = taking_part.Options(say=say, device="cpu", threads=1)
-    with pytest.raises(OperationError, match="all 2 workers") as error:
-        run_workers(opened, 2, options)
-    assert "can be resumed" not in str(error.value)
 
 
 @pytest.mark.parametrize("column", ["placement", "trial"])

@@ -27,6 +27,9 @@ OF_ITSELF = {
     "close",
     "creating",
     "is_local",
+    "is_current",
+    "fingerprint",
+    "sites",
     "outage",
     "path",
 }

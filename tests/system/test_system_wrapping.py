@@ -2,7 +2,7 @@
 
 import pytest
 
-from nas_attn.system.wrapping import GLUE, glued, longest_word, unquoted, wrapped
+from nas_attn.system.wrapping import GLUE, glued, unquoted, wrapped
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,6 @@ def test_a_number_is_not_parted_from_its_unit(text: str, kept: str) -> None:
 
 def test_knobs_of_a_choice_may_be_broken() -> None:
     assert glued("ela(kernel_size=5, groups=4)") == "ela(kernel_size=5, groups=4)"
-    assert longest_word("ela(kernel_size=5, groups=4)") == len("ela(kernel_size=5,")
 
 
 def test_lines_begin_below_one_another_after_the_label() -> None:

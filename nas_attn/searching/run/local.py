@@ -13,10 +13,8 @@ from pathlib import Path
 from nas_attn.errors import (
     WARNING,
     ExitStatus,
-    NasAttnError,
     NasAttnWarning,
     OperationError,
-    StudyError,
     UserError,
 )
 from nas_attn.searching.run.taking_part import Options, work
@@ -25,7 +23,6 @@ from nas_attn.searching.worker.devices import devices_of
 from nas_attn.searching.worker.ending import Ending, Reading
 from nas_attn.searching.worker.stopping import NOW, STOP, Orders
 from nas_attn.storage.opening import OpenStudy
-from nas_attn.storage.trial_book import TrialBook
 from nas_attn.system.processes import apart
 
 # seconds that worker processes get to write their checkpoints after the first Ctrl-C
@@ -106,24 +103,10 @@ def run_workers(opened: OpenStudy, workers: int, options: Options) -> Ending:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             process = start_worker(opened, its, **pipes, **apart())
             children.append(Child(its.name, process, Orders(process.stdin), Reading(report)))
-        return _attend(children, options, lambda: _can_be_resumed(opened))
+        return _attend(children, options)
 
 
-def _can_be_resumed(opened: OpenStudy) -> bool:
-    """Whether the study and its trials are still in the database, as far as it answers."""
-    try:
-        opened.database.study(opened.store.name)
-        TrialBook(opened.database, opened.store.name).close()
-    except (KeyError, StudyError):
-        return False
-    except NasAttnError:
-        return True
-    return True
-
-
-def _attend(
-    children: list[Child], options: Options, can_be_resumed: Callable[[], bool] = lambda: True
-) -> Ending:
+def _attend(children: list[Child], options: Options) -> Ending:
     for child in children:
         child.listen(options.say)
     try:
@@ -150,8 +133,7 @@ def _attend(
     if set(codes) == {UserError.exit_status}:
         # resumed as it is, it ends in the same way
         raise UserError(what)
-    way_out = "; the study can be resumed" if can_be_resumed() else ""
-    raise OperationError(f"{what}{way_out}")
+    raise OperationError(what)
 
 
 def _of_all(endings: Collection[Ending]) -> Ending:
