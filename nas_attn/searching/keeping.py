@@ -14,7 +14,7 @@ import optuna
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.reading import answer
 from nas_attn.answer.workers import workers_of
-from nas_attn.errors import OperationError, StudyError, several, shorten
+from nas_attn.errors import OperationError, StudyError, several
 from nas_attn.storage.artifacts import (
     answer_artifact,
     mark,
@@ -206,11 +206,10 @@ def back_up(
     target = Path(path).absolute()
     beside = target.with_name(f"{target.stem}.artifacts")
     places = {store.settings.artifacts for store in database.stores()}
-    folders = {artifacts_folder(database, place) for place in places}
-    around = next((folder for folder in folders if _holds(folder, beside)), None)
-    if around is not None:
-        among = f"among those of the database itself, which are in '{shorten(str(around))}'"
-        would = f"its artifacts would be in '{beside}', {among}"
+    folders = [artifacts_folder(database, place).resolve() for place in places]
+    # the copy of a folder would be inside it, and be copied again and again
+    if any(beside.resolve().is_relative_to(folder) for folder in folders):
+        would = f"its artifacts would be in '{beside}', among those of the database itself"
         raise OperationError(f"backup '{target}': {would}: name another file or folder")
     _copy(database, beside)
     written = database.backup(target, overwrite=True, artifacts=beside.name)
@@ -224,17 +223,6 @@ def back_up(
         sum(f.stat().st_size for f in files),
         tuple(buckets),
     )
-
-
-def _holds(folder: Path, beside: Path) -> bool:
-    """Whether the copy of a folder would be inside it, and be copied again and again."""
-    try:
-        return beside.resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError) as error:
-        # no folder's name
-        raise OperationError(
-            f"the artifacts folder '{shorten(str(folder))}' cannot be read: {error}"
-        ) from error
 
 
 def _own_files(store: StudyStore, folder: Path) -> Iterator[Path]:

@@ -42,14 +42,13 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
         )
     if not target.exists():
         return
-    if target.samefile(source):
-        raise StudyError(f"backup '{target}' is the database itself: name another file")
-    if target.with_name(target.name + "-wal").exists():
-        raise StudyError(f"backup '{target}' is a database in use: name another file")
     with target.open("rb") as file:
         start = file.read(len(_SQLITE_HEADER))
-    if start not in (b"", _SQLITE_HEADER):
-        raise StudyError(f"backup '{target}' exists and is not a database: name another file")
+    in_use = target.samefile(source) or target.with_name(target.name + "-wal").exists()
+    if in_use or start not in (b"", _SQLITE_HEADER):
+        raise StudyError(
+            f"backup '{target}' is a database in use, or exists and is none: name another file"
+        )
     if not overwrite:
         raise StudyError(
             f"backup '{target}' exists: name another file, or force to replace that copy"

@@ -334,9 +334,9 @@ def test_an_older_copy_is_replaced_only_when_told(
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("nas_attn.db", "is the database itself"),
-        ("link.db", "is the database itself"),
-        ("notes.txt", "exists and is not a database"),
+        ("nas_attn.db", "is a database in use"),
+        ("link.db", "is a database in use"),
+        ("notes.txt", "exists and is none"),
         ("open.db", "is a database in use"),
         ("copies", "is a folder"),
         ("missing/copy.db", "does not exist or is not writable"),
