@@ -25,7 +25,7 @@ from nas_attn.storage.bucket import SCHEME
 from nas_attn.storage.database import Database
 from nas_attn.storage.opening import OpenStudy, artifacts_folder
 from nas_attn.storage.store import StudyStore
-from nas_attn.storage.tables import Checkpoint
+from nas_attn.storage.tables import CheckpointTable
 from nas_attn.storage.trial_book import TrialBook
 from nas_attn.storage.work import LOST, WAITING
 from nas_attn.system.paths import UNFINISHED_ENDING
@@ -132,7 +132,9 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
     return freed
 
 
-def _drop(opened: OpenStudy, rows: Iterable[Checkpoint], freed: Freed, *, dry_run: bool) -> None:
+def _drop(
+    opened: OpenStudy, rows: Iterable[CheckpointTable], freed: Freed, *, dry_run: bool
+) -> None:
     for row in rows:
         freed.size += row.size
         freed.names.append(row.artifact)

@@ -31,7 +31,7 @@ from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import EpochPoint
 from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore
-from nas_attn.storage.tables import Checkpoint
+from nas_attn.storage.tables import CheckpointTable
 from nas_attn.system.paths import UNFINISHED_ENDING, whole_file
 from nas_attn.system.waiting import impatient
 
@@ -183,7 +183,7 @@ class RunFiles:
         for row in self._store.checkpoints(self._run):
             self._drop(row)
 
-    def _drop(self, row: Checkpoint) -> None:
+    def _drop(self, row: CheckpointTable) -> None:
         self._store.drop_checkpoint(row)
         remove_artifact(self._artifacts, row.artifact)
 

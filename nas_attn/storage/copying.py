@@ -120,32 +120,39 @@ def copy_results(new: StudyStore, old: StudyStore, copies: Copies, lease: Lease)
 
 
 def _copy_results(new: StudyStore, old: StudyStore, copies: Copies, lease: Lease) -> None:
-    study = tables.Study
+    study = tables.StudyTable
     with new._fenced(lease) as connection:
         if connection.scalar(select(study.taking_over).where(study.id == new._id)) is None:
             # it was done before, and the answer was lost
             return
         table: type[Any]
-        for table in (tables.Run, tables.Score):
+        for table in (tables.RunTable, tables.ScoreTable):
             _write(connection, table, new, _trained(connection, table, old, copies))
         candidates = [
             row | {"baseline": copies.candidates[row["key"]]}
-            for row in _rows(connection, tables.Candidate, old)
+            for row in _rows(connection, tables.CandidateTable, old)
             if row["key"] in copies.candidates
         ]
-        _write(connection, tables.Candidate, new, candidates)
-        for table in (tables.Curve, tables.WeightsLost, tables.Labels, tables.Arithmetic):
+        _write(connection, tables.CandidateTable, new, candidates)
+        for table in (
+            tables.CurveTable,
+            tables.WeightsLostTable,
+            tables.LabelsTable,
+            tables.ArithmeticTable,
+        ):
             rows = _rows(connection, table, old)
             _write(connection, table, new, [r for r in rows if _belongs(table, r["name"], copies)])
         if TARGET_PROTOCOL in copies.protocols:
-            for table in (tables.Validation, tables.TestReading):
+            for table in (tables.ValidationTable, tables.TestReadingTable):
                 _write(connection, table, new, _rows(connection, table, old))
         changed: dict[str, Any] = {"taking_over": None, "trials": study.trials + len(candidates)}
         if copies.latencies:
-            _write(connection, tables.Session, new, _rows(connection, tables.Session, old))
+            _write(
+                connection, tables.SessionTable, new, _rows(connection, tables.SessionTable, old)
+            )
             pinned = select(study.fingerprint).where(study.id == old._id)
             changed["fingerprint"] = connection.scalar(pinned)
-        connection.execute(update(tables.Study).where(study.id == new._id).values(changed))
+        connection.execute(update(tables.StudyTable).where(study.id == new._id).values(changed))
 
 
 def _rows(connection: Connection, table: type[Any], of: StudyStore) -> list[dict[str, Any]]:
@@ -159,7 +166,7 @@ def _trained(
     """Ended runs, or scores."""
     found = []
     for row in _rows(connection, table, old):
-        waits = table is tables.Run and row["state"] == WAITING
+        waits = table is tables.RunTable and row["state"] == WAITING
         if copies.trained_by(row["protocol"]) and copies.holds(row["key"]) and not waits:
             # its worker is none of the new study
             found.append(row | {"owner": None} if "owner" in row else row)
@@ -168,10 +175,10 @@ def _trained(
 
 def _belongs(table: type[Any], name: str, copies: Copies) -> bool:
     """Whether a document belongs to what is copied."""
-    if table is tables.Labels:
+    if table is tables.LabelsTable:
         protocol = SEARCH if divided_seed(name) is not None else name
         return copies.trained_by(protocol)
-    if table is tables.Arithmetic:
+    if table is tables.ArithmeticTable:
         # of a kind of device, and of a protocol but the search's
         protocol = name.partition(" ")[2] or SEARCH
         return copies.trained_by(protocol)

@@ -158,8 +158,8 @@ class Database:
         if path is not None and not path.is_file():
             # a connection would make it
             return None
-        study = tables.Study
-        candidate = tables.Candidate
+        study = tables.StudyTable
+        candidate = tables.CandidateTable
         with self._connector.read() as connection:
             if known_version(connection, self._connector) is None:
                 return None
@@ -205,7 +205,9 @@ class Database:
             "taking_over": taking_over,
         }
         with self._connector.write() as connection:
-            new = insert(connection, tables.Study).values(created_at=self._connector.clock, **row)
+            new = insert(connection, tables.StudyTable).values(
+                created_at=self._connector.clock, **row
+            )
             connection.execute(new.on_conflict_do_nothing())
         store = self.study(name)
         check_same_recipe(name, store.recipe, recipe)
@@ -216,7 +218,7 @@ class Database:
         """The study of this name. Raises StudyError, which names the nearest: there is none."""
         with self._connector.read() as connection:
             row = connection.execute(
-                select(tables.Study).where(tables.Study.name == name)
+                select(tables.StudyTable).where(tables.StudyTable.name == name)
             ).one_or_none()
             versions = {} if row is None else dict(json.loads(row.versions))
             if row is not None:
@@ -224,7 +226,7 @@ class Database:
                 json.loads(row.recipe)
             names = []
             if row is None:
-                names = list(connection.scalars(select(tables.Study.name)))
+                names = list(connection.scalars(select(tables.StudyTable.name)))
         if row is None:
             raise StudyError(f"there is no study '{name}' in '{self}': {did_you_mean(name, names)}")
         of = {
@@ -238,12 +240,12 @@ class Database:
     @repeatable
     def studies(self) -> list[StudySummary]:
         """All studies, the oldest first."""
-        study = tables.Study
-        columns = (tables.Candidate.study_id, tables.Candidate.state)
+        study = tables.StudyTable
+        columns = (tables.CandidateTable.study_id, tables.CandidateTable.state)
         counting = (
             select(*columns, func.count().label("count")).group_by(*columns).order_by(*columns)
         )
-        working = tables.Worker.study_id
+        working = tables.WorkerTable.study_id
         states: defaultdict[int, dict[str, int]] = defaultdict(dict)
         summaries = []
         with self._connector.read() as connection:
@@ -252,7 +254,7 @@ class Database:
                 states[group["study_id"]][group["state"]] = group["count"]
             present = (
                 select(working, func.count().label("count"))
-                .where(tables.Worker.left_at.is_(None))
+                .where(tables.WorkerTable.left_at.is_(None))
                 .group_by(working)
             )
             workers = {
@@ -279,7 +281,7 @@ class Database:
     def _delete(self, number: int) -> None:
         with self._connector.write() as connection:
             for table in tables.Base.metadata.sorted_tables:
-                if table is tables.Study.__table__:
+                if table is tables.StudyTable.__table__:
                     column = table.c.id
                 else:
                     column = table.c.study_id
@@ -339,7 +341,9 @@ class Database:
     def stores(self) -> list[StudyStore]:
         """All studies' stores."""
         with self._connector.read() as connection:
-            names = list(connection.scalars(select(tables.Study.name).order_by(tables.Study.id)))
+            names = list(
+                connection.scalars(select(tables.StudyTable.name).order_by(tables.StudyTable.id))
+            )
         return [self.study(name) for name in names]
 
 

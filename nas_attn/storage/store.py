@@ -142,25 +142,25 @@ class StudyStore(Leases):
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
         # training protocols by name: the training and the data as JSON
-        self.protocols = documents(tables.Protocol)
+        self.protocols = documents(tables.ProtocolTable)
         # Number (and name, of another network) -> place of a trained one; empty: it is lost.
-        self.backbones = documents(tables.Backbone)
+        self.backbones = documents(tables.BackboneTable)
         # name of weights -> why they are missing; empty: they exist
-        self.weights_lost = documents(tables.WeightsLost)
+        self.weights_lost = documents(tables.WeightsLostTable)
         # name of a run's files -> the points of its training
-        self.curves = documents(tables.Curve)
+        self.curves = documents(tables.CurveTable)
         # training protocol -> the labels behind its results per image
-        self.labels = documents(tables.Labels)
+        self.labels = documents(tables.LabelsTable)
         # number of a validation -> its networks and comparisons
-        self.validations = documents(tables.Validation)
+        self.validations = documents(tables.ValidationTable)
         # kind of device (and protocol, where it computes otherwise) -> `records.Arithmetic`
-        self.arithmetics = documents(tables.Arithmetic)
+        self.arithmetics = documents(tables.ArithmeticTable)
         # what its images are (`training.images`), by how the data are read and divided
-        self.images = documents(tables.Images)
+        self.images = documents(tables.ImagesTable)
 
     @property
     @repeatable
-    def settings(self) -> tables.Study:
+    def settings(self) -> tables.StudyTable:
         """The study's row as it is now."""
         with self._connector.read() as connection:
             return self._row(connection)
@@ -175,11 +175,11 @@ class StudyStore(Leases):
         """Changes settings of the study, or its sites."""
         with self._connector.write() as connection:
             connection.execute(
-                update(tables.Study).where(tables.Study.id == self._id).values(columns)
+                update(tables.StudyTable).where(tables.StudyTable.id == self._id).values(columns)
             )
 
-    def _row(self, connection: Connection) -> tables.Study:
-        row = orm.Session(connection).get(tables.Study, self._id)
+    def _row(self, connection: Connection) -> tables.StudyTable:
+        row = orm.Session(connection).get(tables.StudyTable, self._id)
         if row is None:
             raise StorageError(f"study '{self.name}' has been deleted from '{self._connector}'")
         return row
@@ -203,7 +203,7 @@ class StudyStore(Leases):
         """Pins the study to a latency device, unless it is pinned already. Returns the pinned
         device.
         """
-        study = tables.Study
+        study = tables.StudyTable
         with self._connector.write() as connection:
             mine = and_(study.id == self._id, study.fingerprint.is_(None))
             connection.execute(update(study).where(mine).values(fingerprint=fingerprint))
@@ -219,28 +219,30 @@ class StudyStore(Leases):
             again: keys of scored candidates that lack a latency now; they run until they have one.
         """
         scored = and_(
-            tables.Candidate.study_id == self._id,
-            tables.Candidate.key.in_(again),
-            tables.Candidate.state == "scored",
+            tables.CandidateTable.study_id == self._id,
+            tables.CandidateTable.key.in_(again),
+            tables.CandidateTable.state == "scored",
         )
         with self._connector.write() as connection:
-            mine = tables.Study.id == self._id
-            connection.execute(update(tables.Study).where(mine).values(fingerprint=fingerprint))
-            connection.execute(update(tables.Candidate).where(scored).values(state="running"))
+            mine = tables.StudyTable.id == self._id
+            connection.execute(
+                update(tables.StudyTable).where(mine).values(fingerprint=fingerprint)
+            )
+            connection.execute(update(tables.CandidateTable).where(scored).values(state="running"))
 
     @repeatable
     def state(self) -> str:
         """A text that changes whenever there are new results."""
         parts = []
         with self._connector.read() as connection:
-            for table in (tables.Candidate, tables.Run):
+            for table in (tables.CandidateTable, tables.RunTable):
                 query = (
                     select(table.state, func.count())
                     .where(table.study_id == self._id)
                     .group_by(table.state)
                 )
                 parts += sorted(f"{state} {count}" for state, count in connection.execute(query))
-            for kind in (tables.Score, tables.Session, tables.TestReading):
+            for kind in (tables.ScoreTable, tables.SessionTable, tables.TestReadingTable):
                 count = connection.scalar(select(func.count()).where(kind.study_id == self._id))
                 parts.append(f"{kind.__tablename__} {count}")
         return ", ".join(parts)
@@ -264,7 +266,7 @@ class StudyStore(Leases):
                 "trial": trial,
                 "baseline": baseline,
             }
-            new = insert(connection, tables.Candidate).values(
+            new = insert(connection, tables.CandidateTable).values(
                 **of,
                 by_prior=False,
                 state="running",
@@ -273,7 +275,7 @@ class StudyStore(Leases):
             )
             connection.execute(new.on_conflict_do_nothing())
             row = (
-                connection.execute(select(tables.Candidate).where(self._candidate(key)))
+                connection.execute(select(tables.CandidateTable).where(self._candidate(key)))
                 .mappings()
                 .one()
             )
@@ -286,15 +288,15 @@ class StudyStore(Leases):
         """The candidate with this key; None if there is none."""
         with self._connector.read() as connection:
             rows = connection.execute(
-                select(tables.Candidate).where(self._candidate(key))
+                select(tables.CandidateTable).where(self._candidate(key))
             ).mappings()
             return next(iter(to_candidates(rows)), None)
 
     @repeatable
     def candidates(self) -> list[CandidateRow]:
         """All candidates, by trial."""
-        query = select(tables.Candidate).where(tables.Candidate.study_id == self._id)
-        query = query.order_by(tables.Candidate.trial, tables.Candidate.key)
+        query = select(tables.CandidateTable).where(tables.CandidateTable.study_id == self._id)
+        query = query.order_by(tables.CandidateTable.trial, tables.CandidateTable.key)
         with self._connector.read() as connection:
             return to_candidates(connection.execute(query).mappings())
 
@@ -304,7 +306,7 @@ class StudyStore(Leases):
         written.
         """
         of_candidate = (
-            update(tables.Candidate)
+            update(tables.CandidateTable)
             .where(self._candidate(key))
             .values(costs=json.dumps(dict(cost)))
         )
@@ -318,22 +320,22 @@ class StudyStore(Leases):
         of the same network goes on.
         """
         assert state in FINAL_STATES
-        running = and_(self._candidate(key), tables.Candidate.state == "running")
+        running = and_(self._candidate(key), tables.CandidateTable.state == "running")
         # one that was measured again ended before
-        ended_at = func.coalesce(tables.Candidate.finished_at, self._connector.clock)
+        ended_at = func.coalesce(tables.CandidateTable.finished_at, self._connector.clock)
         result = {"state": state, "reason": reason, "finished_at": ended_at}
-        run = tables.Run
+        run = tables.RunTable
         of_search = and_(run.protocol == SEARCH, run.purpose == SEARCH)
         waiting = and_(run.study_id == self._id, run.key == key, run.state == WAITING, of_search)
         with self._fenced(lease) as connection:
-            ended = connection.execute(update(tables.Candidate).where(running).values(result))
+            ended = connection.execute(update(tables.CandidateTable).where(running).values(result))
             if ended.rowcount == 0:
                 return False
-            connection.execute(update(tables.Run).where(waiting).values(state="withdrawn"))
+            connection.execute(update(tables.RunTable).where(waiting).values(state="withdrawn"))
             return True
 
     def _candidate(self, key: str) -> Any:
-        return and_(tables.Candidate.study_id == self._id, tables.Candidate.key == key)
+        return and_(tables.CandidateTable.study_id == self._id, tables.CandidateTable.key == key)
 
     @repeatable
     def add_score(self, run: Run, score: Score, *, lease: Lease) -> None:
@@ -355,11 +357,11 @@ class StudyStore(Leases):
             "metrics": json.dumps(dict(score.metrics)),
         }
         # other fields are in the metrics
-        row = {name: row[name] for name in row if name in tables.Score.__table__.c}
+        row = {name: row[name] for name in row if name in tables.ScoreTable.__table__.c}
         row |= {"owner": lease.owner, "recorded_at": self._connector.clock}
         with self._fenced(lease) as connection:
-            new = insert(connection, tables.Score).values(row)
-            identity = list(tables.Score.__table__.primary_key)
+            new = insert(connection, tables.ScoreTable).values(row)
+            identity = list(tables.ScoreTable.__table__.primary_key)
             connection.execute(new.on_conflict_do_update(index_elements=identity, set_=row))
 
     @repeatable
@@ -374,7 +376,7 @@ class StudyStore(Leases):
         """Scores by key, protocol, seed, backbone and rung; `with_correct` adds which images were
         right, `with_answers` the task's results per image.
         """
-        score = tables.Score
+        score = tables.ScoreTable
         wanted = {"correct": with_correct, "answers": with_answers}
         columns = [column for column in score.__table__.c if wanted.get(column.name, True)]
         query = select(*columns).where(
@@ -391,7 +393,7 @@ class StudyStore(Leases):
         """(epochs, seconds of training and scoring) of each run that was trained as the search
         does; of one network, or of all.
         """
-        score = tables.Score
+        score = tables.ScoreTable
         query = (
             select(func.max(score.epochs), func.sum(score.wall_s))
             .where(score.study_id == self._id, score.protocol == SEARCH)
@@ -415,7 +417,7 @@ class StudyStore(Leases):
         """(key, seed, arithmetic, metrics) of the runs at a rung that were trained as the search
         does, by key and seed; of one purpose, or of all.
         """
-        score = tables.Score
+        score = tables.ScoreTable
         query = (
             select(score.key, score.seed, score.arithmetic, score.metrics)
             .where(score.study_id == self._id, score.protocol == SEARCH)
@@ -438,11 +440,11 @@ class StudyStore(Leases):
             "started_at": session.started_at,
             "document": json.dumps(asdict(session)),
         }
-        same = and_(*(getattr(tables.Session, name) == value for name, value in row.items()))
+        same = and_(*(getattr(tables.SessionTable, name) == value for name, value in row.items()))
         with self._connector.write() as connection:
-            if connection.scalar(select(tables.Session.id).where(same)) is None:
+            if connection.scalar(select(tables.SessionTable.id).where(same)) is None:
                 written = {"owner": owner, "recorded_at": self._connector.clock}
-                connection.execute(insert(connection, tables.Session).values(row | written))
+                connection.execute(insert(connection, tables.SessionTable).values(row | written))
 
     def sessions(self, *, elsewhere: bool = False) -> list[Session]:
         """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of
@@ -455,7 +457,7 @@ class StudyStore(Leases):
         """(False: of the pinned device, True: of others) -> sessions; read again when they have
         changed.
         """
-        session = tables.Session
+        session = tables.SessionTable
         mine = session.study_id == self._id
         with self._connector.read() as connection:
             pinned = self._row(connection).fingerprint
@@ -480,37 +482,41 @@ class StudyStore(Leases):
         row = {"run": run, "artifact": artifact, "sha256": sha256, "size": size, "epochs": epochs}
         new = {"study_id": self._id, "created_at": self._connector.clock, **row}
         of_run = and_(
-            tables.Checkpoint.study_id == self._id, tables.Checkpoint.artifact == artifact
+            tables.CheckpointTable.study_id == self._id, tables.CheckpointTable.artifact == artifact
         )
         with self._fenced(lease) as connection:
-            if connection.scalar(select(tables.Checkpoint.id).where(of_run)) is None:
-                connection.execute(insert(connection, tables.Checkpoint).values(new))
+            if connection.scalar(select(tables.CheckpointTable.id).where(of_run)) is None:
+                connection.execute(insert(connection, tables.CheckpointTable).values(new))
 
     @repeatable
-    def checkpoints(self, run: str) -> list[tables.Checkpoint]:
+    def checkpoints(self, run: str) -> list[tables.CheckpointTable]:
         """A run's checkpoints, the newest first."""
-        return self._checkpoints(tables.Checkpoint.run == run)
+        return self._checkpoints(tables.CheckpointTable.run == run)
 
     @repeatable
-    def all_checkpoints(self) -> dict[str, list[tables.Checkpoint]]:
+    def all_checkpoints(self) -> dict[str, list[tables.CheckpointTable]]:
         """Name -> checkpoints or weights of that name, the newest first."""
-        by_run: defaultdict[str, list[tables.Checkpoint]] = defaultdict(list)
+        by_run: defaultdict[str, list[tables.CheckpointTable]] = defaultdict(list)
         for row in self._checkpoints(true()):
             by_run[row.run].append(row)
         return dict(by_run)
 
-    def _checkpoints(self, which: ColumnElement[bool]) -> list[tables.Checkpoint]:
-        query = select(tables.Checkpoint).where(tables.Checkpoint.study_id == self._id, which)
+    def _checkpoints(self, which: ColumnElement[bool]) -> list[tables.CheckpointTable]:
+        query = select(tables.CheckpointTable).where(
+            tables.CheckpointTable.study_id == self._id, which
+        )
         with self._connector.read() as connection:
-            ordered = query.order_by(tables.Checkpoint.id.desc())
+            ordered = query.order_by(tables.CheckpointTable.id.desc())
             return list(orm.Session(connection).scalars(ordered))
 
     @repeatable
-    def drop_checkpoint(self, row: tables.Checkpoint) -> None:
+    def drop_checkpoint(self, row: tables.CheckpointTable) -> None:
         """Deletes a checkpoint's row; the caller deletes its artifact."""
-        mine = and_(tables.Checkpoint.study_id == self._id, tables.Checkpoint.id == row.id)
+        mine = and_(
+            tables.CheckpointTable.study_id == self._id, tables.CheckpointTable.id == row.id
+        )
         with self._connector.write() as connection:
-            connection.execute(delete(tables.Checkpoint).where(mine))
+            connection.execute(delete(tables.CheckpointTable).where(mine))
 
     def log_test_reading(self, reason: str) -> None:
         """Logs, before the test split is read, that it is read and for what."""
@@ -525,15 +531,17 @@ class StudyStore(Leases):
     def _log_test_reading(self, reason: str, now: float | None) -> None:
         """`now`: tells one reading from another, and is the same each time it is repeated."""
         row = {"study_id": self._id, "read_at": now, "reason": reason}
-        same = and_(*(getattr(tables.TestReading, name) == value for name, value in row.items()))
+        same = and_(
+            *(getattr(tables.TestReadingTable, name) == value for name, value in row.items())
+        )
         with self._connector.write() as connection:
-            if connection.scalar(select(tables.TestReading.id).where(same)) is None:
-                connection.execute(insert(connection, tables.TestReading).values(row))
+            if connection.scalar(select(tables.TestReadingTable.id).where(same)) is None:
+                connection.execute(insert(connection, tables.TestReadingTable).values(row))
 
     @repeatable
     def test_readings(self) -> list[SplitReading]:
         """Every use of the test split, the oldest first."""
-        reading = tables.TestReading
+        reading = tables.TestReadingTable
         query = select(reading.read_at, reading.reason).where(reading.study_id == self._id)
         with self._connector.read() as connection:
             return read_all(SplitReading, connection.execute(query.order_by(reading.id)).mappings())

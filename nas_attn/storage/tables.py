@@ -65,7 +65,7 @@ class Document(Base):
     """The document."""
 
 
-class Study(Base):
+class StudyTable(Base):
     """One study: its frozen recipe, and the settings that can change."""
 
     __tablename__ = "nas_study"
@@ -115,7 +115,7 @@ class Study(Base):
     """For how many trials the candidates to confirm were chosen; null: not yet."""
 
 
-class Lease(Base):
+class LeaseTable(Base):
     """The right to work on something and to write about it."""
 
     __tablename__ = "nas_lease"
@@ -132,7 +132,7 @@ class Lease(Base):
     """Whether its holder has given it back."""
 
 
-class Worker(Base):
+class WorkerTable(Base):
     """A worker that takes part in a study."""
 
     __tablename__ = "nas_worker"
@@ -159,7 +159,7 @@ class Worker(Base):
     """How it went: `left`, in order, or `lost`, without a word; null: it is here."""
 
 
-class Candidate(Base):
+class CandidateTable(Base):
     """The network of a trial of the search."""
 
     __tablename__ = "nas_candidate"
@@ -188,7 +188,7 @@ class Candidate(Base):
     """When it got its final state; null: it is running."""
 
 
-class Score(Base):
+class ScoreTable(Base):
     """The result of a run at a rung."""
 
     __tablename__ = "nas_score"
@@ -229,7 +229,7 @@ class Score(Base):
     """When it was written; null: not recorded."""
 
 
-class Run(Base):
+class RunTable(Base):
     """The queue: one training of one network, waiting or ended."""
 
     __tablename__ = "nas_run"
@@ -271,7 +271,7 @@ class Run(Base):
     """When it ended; null: it has not."""
 
 
-class Session(Base):
+class SessionTable(Base):
     """A latency session."""
 
     __tablename__ = "nas_session"
@@ -291,7 +291,7 @@ class Session(Base):
     """When it was written; null: not recorded."""
 
 
-class Checkpoint(Base):
+class CheckpointTable(Base):
     """Where a checkpoint or trained weights are."""
 
     __tablename__ = "nas_checkpoint"
@@ -315,7 +315,7 @@ class Checkpoint(Base):
     """When it was recorded."""
 
 
-class TestReading(Base):
+class TestReadingTable(Base):
     """A use of the test images."""
 
     __tablename__ = "nas_test_reading"
@@ -331,7 +331,7 @@ class TestReading(Base):
     """What for."""
 
 
-class Protocol(Document):
+class ProtocolTable(Document):
     """Training protocols of a study. `name`: name of the protocol. `content`: the training and the
     data, as JSON.
     """
@@ -339,7 +339,7 @@ class Protocol(Document):
     __tablename__ = "nas_protocol"
 
 
-class Backbone(Document):
+class BackboneTable(Document):
     """Backbones that a study has trained. `name`: number of the backbone, and the name of another
     network. `content`: where its weights are, as JSON; empty: they are lost.
     """
@@ -347,7 +347,7 @@ class Backbone(Document):
     __tablename__ = "nas_backbone"
 
 
-class WeightsLost(Document):
+class WeightsLostTable(Document):
     """Trained weights that are not kept. `name`: name of the weights. `content`: why they are
     missing; empty: they exist again.
     """
@@ -355,7 +355,7 @@ class WeightsLost(Document):
     __tablename__ = "nas_weights_lost"
 
 
-class Curve(Document):
+class CurveTable(Document):
     """Courses of trainings. `name`: name of a run's files. `content`: the points of its training,
     as JSON.
     """
@@ -363,7 +363,7 @@ class Curve(Document):
     __tablename__ = "nas_curve"
 
 
-class Labels(Document):
+class LabelsTable(Document):
     """Labels behind the results per image. `name`: training protocol; or `seed-` and the seed whose
     own division this is. `content`: names of the classes and the labels in the order of the images,
     as JSON; of a seed's own division also which images these are.
@@ -372,7 +372,7 @@ class Labels(Document):
     __tablename__ = "nas_labels"
 
 
-class Validation(Document):
+class ValidationTable(Document):
     """Validations: tests of a recommendation. `name`: number of the validation. `content`: its
     networks and comparisons, as JSON.
     """
@@ -380,7 +380,7 @@ class Validation(Document):
     __tablename__ = "nas_validation"
 
 
-class Arithmetic(Document):
+class ArithmeticTable(Document):
     """How a study computes. `name`: kind of device, and the protocol where that computes otherwise.
     `content`: the arithmetic (`records.Arithmetic`), as JSON.
     """
@@ -388,7 +388,7 @@ class Arithmetic(Document):
     __tablename__ = "nas_arithmetic"
 
 
-class Images(Document):
+class ImagesTable(Document):
     """What the images are, as their first reader kept it, so that changes are noticed. `name`:
     checksum of how the data are read and divided; ` test` after it: the test images. `content`:
     digest, what is unknown, and the manifest (`data.manifest`), as JSON.

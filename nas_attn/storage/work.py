@@ -36,9 +36,9 @@ SILENT_S = 60.0
 # least change of a worker's row by a sign of life, if the clock has not advanced
 TICK_S = 0.001
 
-_lease = tables.Lease
-_run = tables.Run
-_worker = tables.Worker
+_lease = tables.LeaseTable
+_run = tables.RunTable
+_worker = tables.WorkerTable
 
 
 class Leases:
@@ -337,8 +337,8 @@ class WorkerBook:
         """The workers that have ended, the oldest first, with what they have written. The scores
         that a later worker has written anew are the later one's.
         """
-        score = tables.Score
-        session = tables.Session
+        score = tables.ScoreTable
+        session = tables.SessionTable
         written = [
             sa.select(sa.func.count())
             .where(table.study_id == self._id, table.owner == _worker.owner)

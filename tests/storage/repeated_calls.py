@@ -47,7 +47,7 @@ class Made:
         return self.store.queue.rows()[0]
 
     @property
-    def checkpoint(self) -> tables.Checkpoint:
+    def checkpoint(self) -> tables.CheckpointTable:
         return self.store.checkpoints("r")[0]
 
 
@@ -108,7 +108,7 @@ def contents(made: Made) -> dict[str, list[str]]:
             mine = (
                 table.c.study_id == made.store._id if "study_id" in table.c else sqlalchemy.true()
             )
-            if table is tables.Study.__table__:
+            if table is tables.StudyTable.__table__:
                 mine = table.c.name.startswith(made.store.name)
             rows = connection.execute(sqlalchemy.select(table).where(mine)).mappings()
             kept = [{name: row[name] for name in row if name not in UNEQUAL} for row in rows]

@@ -47,9 +47,9 @@ def passes(opened: opening.OpenStudy, seconds: float) -> None:
     """Lets a time pass for all that the database has."""
     with opened.store._connector.write() as connection:
         for table, names in (
-            (tables.Study, ("created_at", "screen_until", "test_from", "ends_at")),
-            (tables.Run, ("finished_at",)),
-            (tables.Worker, ("began_at", "since", "seen_at")),
+            (tables.StudyTable, ("created_at", "screen_until", "test_from", "ends_at")),
+            (tables.RunTable, ("finished_at",)),
+            (tables.WorkerTable, ("began_at", "since", "seen_at")),
         ):
             earlier = {name: getattr(table, name) - seconds for name in names}
             connection.execute(sa.update(table).values(earlier))
