@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.answer import validation
+from nas_attn.answer import pair_tests
 from nas_attn.recipe.purposes import CONFIRM, ROUND
 from nas_attn.searching.phases import retraining, testing
 from nas_attn.searching.phases.confirming import Confirmation, Rounds
@@ -69,11 +69,11 @@ def a_retraining(opened: OpenStudy) -> None:
 def a_test(opened: OpenStudy) -> None:
     """As `nas-attn test` does in another terminal."""
     other = study_plan(opened.store).resolved(parse(PLACEMENT))
-    family = validation.Family(
+    family = pair_tests.Family(
         number=1,
         networks=(
-            validation.TestedNetwork(bare_key(opened), BARE, "none"),
-            validation.TestedNetwork(other.key, other.placement, "named"),
+            pair_tests.TestedNetwork(bare_key(opened), BARE, "none"),
+            pair_tests.TestedNetwork(other.key, other.placement, "named"),
         ),
         comparisons=((other.key, bare_key(opened)),),
         blocks=1,
