@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
@@ -43,9 +41,8 @@ def modules(
         context.refuse(["knobs"], "name the module whose knob it is")
         _show_catalogue(context, channels, size)
     else:
-        row = catalogue.find(name)
-        cost = _cost(row, overrides(knobs, "reduction=8"), channels, size)
-        _show_module(context, row, cost)
+        given = overrides(knobs, "reduction=8")
+        _show_module(context, catalogue.find(name), given, channels, size)
 
 
 def _show_catalogue(context: Context, channels: int, size: int) -> None:
@@ -78,32 +75,18 @@ def _show_catalogue(context: Context, channels: int, size: int) -> None:
         show_prose(out, f"{named} cannot be used: {module['reason']}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Cost:
-    """A module on a feature map."""
-
-    channels: int
-    size: int
-    """Of a side of the map."""
-    knobs: Mapping[str, Knob]
-    counts: Mapping[str, int]
-
-
-def _cost(row: Row, given: dict[str, Knob], channels: int, size: int) -> _Cost:
+def _show_module(
+    context: Context, row: Row, given: dict[str, Knob], channels: int, size: int
+) -> None:
     from nas_attn.attention import catalogue
-
-    canonical = row.resolve(given, channels, size, size)
-    cost = catalogue.cost(Choice(row.name, canonical), channels, size, size)
-    return _Cost(channels, size, dict(canonical), cost._asdict())
-
-
-def _show_module(context: Context, row: Row, cost: _Cost) -> None:
     from nas_attn.cli.terminal import show_prose
 
+    knobs = row.resolve(given, channels, size, size)
+    cost = catalogue.cost(Choice(row.name, knobs), channels, size, size)
     described = _described(row)
     if context.as_json:
-        at = {"channels": cost.channels, "size": cost.size}
-        print_json({**described, **at, "resolved": dict(cost.knobs), **cost.counts})
+        at = {"channels": channels, "size": size}
+        print_json({**described, **at, "resolved": dict(knobs), **cost._asdict()})
         return
     out = console(wide=context.wide)
     show_prose(out, f"{row.name}: {row.title}", style="bold")
@@ -114,10 +97,9 @@ def _show_module(context: Context, row: Row, cost: _Cost) -> None:
     if listed:
         columns = ["knob", "default", "range", "what it does"]
         out.print(table("Knobs", columns, listed, whole=["knob"]))
-    shown = ", ".join(f"{k}={format_knob(v)}" for k, v in cost.knobs.items())
-    where = f"On {cost.channels} channels, {cost.size}x{cost.size}"
-    show_prose(out, f"{where}: {row.name}({shown})")
-    show_prose(out, f"{cost.counts['parameters']:,} parameters, {cost.counts['macs']:,} MACs")
+    shown = ", ".join(f"{k}={format_knob(v)}" for k, v in knobs)
+    show_prose(out, f"On {channels} channels, {size}x{size}: {row.name}({shown})")
+    show_prose(out, f"{cost.parameters:,} parameters, {cost.macs:,} MACs")
 
 
 def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from typer import Argument, Option
 
@@ -16,11 +16,7 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.cli.trust import check_typed
-from nas_attn.space.placement import Site, SiteNote, Survey
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
+from nas_attn.space.placement import Site, SiteNote
 
 # most names that are listed; the others are counted
 SHOWN_NAMES = 3
@@ -47,6 +43,7 @@ def sites(
     """
     from nas_attn import backbones
     from nas_attn.attachment import survey
+    from nas_attn.cli.terminal import show_prose
     from nas_attn.cli.usual import CLASSES, task_of, usual_shape
     from nas_attn.recipe.reading import backbone_section
 
@@ -58,68 +55,35 @@ def sites(
     surveyed = survey(model, input_shape, heads=heads)
     if context.as_json:
         records = [_record(site) for site in surveyed.sites]
-        print_json({"sites": records, "notes": _notes(surveyed)})
+        print_json({"sites": records, "notes": [site_note_text(one) for one in surveyed.notes]})
         return
-    columns, rows = _site_rows(surveyed.sites)
     out = console(wide=context.wide)
     title = f"Sites of {backbone} at {shape}"
-    right = ["channels", "map", "MACs"]
-    out.print(table(title, columns, rows, right=right))
-    _print_notes(out, surveyed)
+    columns = ["site", "part", "position", "modules", "channels", "map", "MACs"]
+    out.print(table(title, columns, _site_rows(surveyed.sites), right=columns[4:]))
+    for note in surveyed.notes:
+        show_prose(out, site_note_text(note))
 
 
-def _print_notes(out: Console, surveyed: Survey) -> None:
-    from nas_attn.cli.terminal import show_prose
-
-    for note in _notes(surveyed):
-        show_prose(out, note)
-
-
-def _notes(surveyed: Survey) -> list[str]:
-    return [site_note_text(note) for note in surveyed.notes]
-
-
-def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows): one row per site and position; a site's name, part (where there are
-    several) and share are in its first row.
-    """
-    parts = any(site.role != "backbone" for site in sites)
+def _site_rows(sites: Sequence[Site]) -> list[list[str]]:
+    """A row for each site and position."""
     rows = []
     for site in sites:
-        for i, (position, points) in enumerate(site.points):
-            point = points[0]
-            paths = [p.path for p in points]
-            if position == site.default_position and len(site.points) > 1:
-                default = " (default)"
-            else:
-                default = ""
-            name = ([site.name, site.role] if i == 0 else ["", ""])[: 2 if parts else 1]
-            # `layer1.0.bn2 … layer1.2.bn2 (3)`
-            where = paths[0]
-            if len(paths) > 1:
-                where = f"{paths[0]} {'…' if len(paths) > 2 else 'and'} {paths[-1]} ({len(paths)})"
-            share = ""
-            if i == 0:
-                share = f"{100 * site.macs_share:.1f} %"
+        for position, points in site.points:
+            usual = position == site.default_position and len(site.points) > 1
+            first = points[0].path
             rows.append(
                 [
-                    *name,
-                    position + default,
-                    where,
-                    str(point.channels),
-                    f"{point.height}x{point.width}",
-                    share,
+                    site.name,
+                    site.role,
+                    f"{position} (default)" if usual else position,
+                    f"{first} … {points[-1].path} ({len(points)})" if len(points) > 1 else first,
+                    str(points[0].channels),
+                    f"{points[0].height}x{points[0].width}",
+                    f"{100 * site.macs_share:.1f} %",
                 ]
             )
-    return [
-        "site",
-        *(["part"] if parts else []),
-        "position",
-        "modules",
-        "channels",
-        "map",
-        "MACs",
-    ], rows
+    return rows
 
 
 def _record(site: Site) -> dict[str, object]:
@@ -132,44 +96,28 @@ def _record(site: Site) -> dict[str, object]:
     return {**own, "default_position": site.default_position, "positions": positions}
 
 
+NOTES: Mapping[SiteNoteKind, str] = {
+    "merged": "not sites, since the network's own reparameterization removes or changes them:"
+    " {modules}; latency is measured after it",
+    "outputs_only": "not sites, since they only lead to outputs: {modules}; heads=True lists them"
+    " as head1 …",
+    "several_shapes": "{modules} is not a site: it runs on maps of several shapes ({shapes}), and"
+    " attention is built for one",
+    "several_places": "{modules} is not a site: the network calls it at {places} places, and"
+    " attention would go to all of them",
+    "unused": "not sites, since the network's output does not depend on them: {modules}",
+    "no_gradient": "no gradient arrives there, since the network's code runs them under"
+    " torch.no_grad() or detaches what they make: {modules}; attention there would not learn",
+    "repeated": "the network runs these more than once for an image, so attention there runs as"
+    " often: {modules}",
+}
+"""Kind of a note -> its sentence."""
+
+
 def site_note_text(note: SiteNote) -> str:
     """A note as a sentence."""
-    modules = _listed(note.modules)
-    match note.kind:
-        case "merged":
-            return (
-                "not sites, since the network's own reparameterization removes or changes them:"
-                f" {modules}; latency is measured after it"
-            )
-        case "outputs_only":
-            return (
-                f"not sites, since they only lead to outputs: {modules}; heads=True lists them as"
-                " head1 …"
-            )
-        case "several_shapes":
-            shapes = _listed(["x".join(map(str, shape)) for shape in note.shapes])
-            return (
-                f"{modules} is not a site: it runs on maps of several shapes ({shapes}), and"
-                " attention is built for one"
-            )
-        case "several_places":
-            return (
-                f"{modules} is not a site: the network calls it at {note.places} places, and"
-                " attention would go to all of them"
-            )
-        case "unused":
-            return f"not sites, since the network's output does not depend on them: {modules}"
-        case "no_gradient":
-            return (
-                "no gradient arrives there, since the network's code runs them under"
-                f" torch.no_grad() or detaches what they make: {modules}; attention there would"
-                " not learn"
-            )
-        case "repeated":
-            return (
-                "the network runs these more than once for an image, so attention there runs as"
-                f" often: {modules}"
-            )
+    shapes = _listed(["x".join(map(str, shape)) for shape in note.shapes])
+    return NOTES[note.kind].format(modules=_listed(note.modules), shapes=shapes, places=note.places)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -84,8 +84,6 @@ class Search(TaskSource):
             objectives=self.recipe.objectives,
             evidence=lambda _: self.scores.known(),
         )
-        # whether it is known which metrics the first candidates differ in
-        self._compared = False
         self._family = QueuedRelatives(worker)
 
     @override
@@ -305,9 +303,9 @@ class Search(TaskSource):
         that returns a constant would cost hours. Metrics in which they differ stay different.
         """
         scored = sum(row.state == "scored" for row in self.store.candidates())
-        if self._compared or scored < SUSPICIOUS:
+        # under the scheduling lock, so that one worker ends the candidate with this number
+        if scored != SUSPICIOUS:
             return
-        self._compared = True
         for constant in constants_now(self.store, self.recipe):
             self.worker.say(f"note: {constant.sentence}")
 

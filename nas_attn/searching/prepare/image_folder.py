@@ -429,10 +429,9 @@ def _network_text(recipe: Recipe, speed: Speed) -> str:
     # where the network needs another optimizer than most
     training = recipe.target_training
     by = f", trained by {training.optimizer}" if training.preset == LAYER_NORM_PRESET else ""
-    return (
-        f"{recipe.backbone.name}{side}{by}: {speed.epoch_s:.2g} s an epoch, {speed.workers} at a"
-        " time"
-    )
+    seconds = speed.epoch_s
+    epoch = f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
+    return f"{recipe.backbone.name}{side}{by}: {epoch} an epoch, {speed.workers} at a time"
 
 
 def _pixels(size: InputSize) -> str:
