@@ -80,10 +80,8 @@ def front_message(answer: Answer) -> str:
     better = [view for view in views if view.gains[metric].low > 0]
     if not better:
         worse = sum(view.gains[metric].high < 0 for view in views)
-        return (
-            f"No candidate is shown to gain, and {worse} of {len(views)} to lose: what else looks"
-            " like a gain or a loss may be chance."
-        )
+        lose = f", and {worse} of {len(views)} to lose" if worse else ""
+        return f"No candidate is shown to gain{lose}: what else looks like it may be chance."
     most = max(better, key=lambda view: view.gains[metric].mean)
     so_far = "" if now.brief is None else "So far: "
     said = f"{short_name(most)} gains most, {_gain_at(metric, most)}"
