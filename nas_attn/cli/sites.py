@@ -16,7 +16,7 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.cli.trust import check_typed
-from nas_attn.space.placement import Site, SiteNote
+from nas_attn.space.placement import Site, SiteNote, SiteNoteKind
 
 # most names that are listed; the others are counted
 SHOWN_NAMES = 3
