@@ -184,9 +184,10 @@ class TrainingSection(Section):
     """Factor on the learning rate of attention modules."""
     backbone_learning_rate: float = Field(default=1.0, ge=0)
     """Factor on the learning rate of the backbone in candidates; 0 freezes it."""
-    head_learning_rate: float = Field(default=1.0, gt=0)
+    head_learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = 1.0
     """Factor on the learning rate of the head in candidates that start from trained weights: of
-    every layer whose size depends on the number of classes.
+    every layer whose size depends on the number of classes. `auto`: 8,000 over the number of its
+    inputs, at most 125. So answers learn as fast in every network.
     """
     weight_decay: float = Field(default=5e-4, ge=0)
     ema: float = Field(default=0.9, ge=0, lt=1)

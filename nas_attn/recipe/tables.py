@@ -337,9 +337,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # means. From these, the peak is a fifth of the rate; the head, which is new, learns faster.
         FINE_TUNING_PRESET: {
             "optimizer": "AdamW",
-            "batch_size": 32,
+            "batch_size": 16,
             "learning_rate": 0.0025,
-            "head_learning_rate": 10.0,
+            "head_learning_rate": "auto",
             "weight_decay": 0.05,
             "ema": 0.0,
             "augment": [{"name": "flip"}],

@@ -13,8 +13,15 @@ from nas_attn import backbones
 from nas_attn.attachment.own_loop import attention_parameters
 from nas_attn.backbones.weight_files import new_for_other_classes
 from nas_attn.errors import BackboneError
+from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.plan import Plan
+
+# One step of AdamW moves each weight of the head by about the rate, so an answer by the rate times
+# the number of inputs: their product is what is alike in all networks (research/notes/training.md)
+FACTOR_TIMES_INPUTS = 8000.0
+# of the heads that this was measured on
+FEWEST_INPUTS = 64
 
 
 def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
@@ -29,10 +36,24 @@ def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
         return LearningRates(rate, attention, factor)
     head = _classifier(plan)
     names = [name for name, _ in model.named_parameters() if name not in attention]
-    factors = {name: section.head_learning_rate if name in head else factor for name in names}
+    shapes = _shapes(model)
+    factors = {
+        name: _head_factor(section, shapes, name) if name in head else factor for name in names
+    }
     # a checkpoint behind frozen layers, from before the head had a factor, says nothing of it
     changed = {name: own for name, own in factors.items() if own != 1}
     return LearningRates(rate, attention, changed)
+
+
+def _head_factor(section: TrainingSection, shapes: dict[str, torch.Size], name: str) -> float:
+    """Factor on the learning rate of one of the head's parameters."""
+    given = section.head_learning_rate
+    if not isinstance(given, str):
+        return given
+    # a bias is as fast as the weights beside it
+    weight = shapes.get(f"{name.rpartition('.')[0]}.weight", shapes[name])
+    inputs = weight[1:].numel()
+    return FACTOR_TIMES_INPUTS / max(inputs, FEWEST_INPUTS)
 
 
 def _classifier(plan: Plan) -> frozenset[str]:

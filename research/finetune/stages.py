@@ -13,20 +13,6 @@ ALL = (*FIRST, 5, 6, 7, 8, 9)
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A trained network, and a folder that it is fine-tuned on."""
-
-    network: str
-    side: int
-    images: Images
-    weights: str = ""
-    """A file of published weights."""
-    before: Images | None = None
-    """What the network is trained on here, in place of a file."""
-    before_epochs: int = 0
-
-
-@dataclass(frozen=True)
 class Recipe:
     """A way to fine-tune."""
 
@@ -42,6 +28,25 @@ class Recipe:
     """Factor on the rate for each twelfth of the network, from its end to its beginning."""
     head: float = 1.0
     """Factor on the rate of the new head."""
+    head_sum: float = 0.0
+    """Where not 0: rate of the new head, times its number of features; `head` does not count."""
+    by_hand: bool = False
+    """As in twenty lines of PyTorch: torch's own head, one decay, half a cosine from the peak."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A trained network, and a folder that it is fine-tuned on."""
+
+    network: str
+    side: int
+    images: Images
+    weights: str = ""
+    """A file of published weights."""
+    before: Images | None = None
+    """What the network is trained on here, in place of a file."""
+    before_epochs: int = 0
+    before_recipe: Recipe = Recipe("AdamW", rate=0.002, batch=64, crop=True)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,13 @@ class Trial:
 
 
 LITE = "timm:tf_efficientnet_lite"
+LAST = (5, 6, 7, 8, 9)
 BEFORE = Images("cifar-before", ALL, 10000, enlarged=False)
+OTHERS = Images("cifar-others", LAST, 10000, enlarged=False)
+MOBILENET = Problem("torchvision:mobilenet_v3_small", 48, OTHERS, before=OTHERS, before_epochs=7)
+FEW = Images("cifar", FIRST, 300)
+LITE0 = Problem(f"{LITE}0", 96, FEW, "lite0.pt")
+FASHION = Images("fashion", ALL, 600, seed=3)
 PROBLEMS = MappingProxyType(
     {
         "mobilenet-fashion": Problem(
@@ -64,12 +75,18 @@ PROBLEMS = MappingProxyType(
             Images("fashion", ALL, 600),
             before=BEFORE,
             before_epochs=3,
+            before_recipe=Recipe("SGD", rate=0.05, decay=5e-4, batch=64, crop=True),
         ),
         "resnet20-fashion": Problem(
             "resnet20", 32, Images("fashion", ALL, 300, seed=1), "resnet20_cifar10.npz"
         ),
-        "lite0-first": Problem(f"{LITE}0", 96, Images("cifar", FIRST, 300), "lite0.pt"),
-        "lite0-first-575": Problem(f"{LITE}0", 96, Images("cifar", FIRST, 575), "lite0.pt"),
+        "lite0-first": LITE0,
+        "lite0-first-575": replace(LITE0, images=Images("cifar", FIRST, 575)),
+        "mobilenet-few": replace(MOBILENET, images=FEW),
+        "lite0-64": replace(LITE0, side=64),
+        "mobilenet-clothes": replace(MOBILENET, images=FASHION),
+        "lite1-last": Problem(f"{LITE}1", 64, Images("cifar", LAST, 300, seed=4), "lite1.pt"),
+        "lite2-last": Problem(f"{LITE}2", 64, Images("cifar", LAST, 300, seed=4), "lite2.pt"),
     }
 )
 CHEAP = ("mobilenet-fashion", "resnet20-fashion")
@@ -108,6 +125,25 @@ HEADS = (
 )
 """The rates say: far from the first data, few steps at a low rate leave a head of zeros behind."""
 BETWEEN = replace(_adam(5e-4), head=10)
+SMALLER = replace(BETWEEN, batch=16)
+SUM = replace(_adam(5e-4), head_sum=4, batch=16)
+CHOICE = (
+    BETWEEN,
+    SMALLER,
+    replace(_adam(1e-3), batch=16),
+    replace(_adam(1e-3), head=3, batch=16),
+    replace(_adam(1e-3), head=10, batch=16),
+    SUM,
+    replace(_adam(1e-3), head_sum=4, batch=16),
+    replace(_sgd(0.01), batch=16),
+    replace(_sgd(0.01), head=10, batch=16),
+    replace(SMALLER, layer_decay=0.9),
+    replace(SMALLER, average=0.9),
+    replace(SMALLER, crop=True),
+)
+CHOSEN_ON = ("mobilenet-few", "resnet20-fashion")
+HANDS = tuple(replace(_adam(rate), decay=0.01, by_hand=True) for rate in (3e-4, 1e-3))
+"""Twenty lines of PyTorch."""
 STAGES = MappingProxyType(
     {
         "rates": _each(RATES, CHEAP, 5, 0),
@@ -117,6 +153,19 @@ STAGES = MappingProxyType(
         "between": [
             *_each([BETWEEN], (*CHEAP, "lite0-first"), 5, 0),
             *_each([replace(BETWEEN, batch=16)], ("lite0-first",), 5, 0),
+        ],
+        "choice": _each(CHOICE, CHOSEN_ON, 5, 0),
+        "left": [
+            *_each([SUM], ["lite0-first"], 5, 0),
+            *_each([BETWEEN, SMALLER, SUM, *HANDS], CHOSEN_ON, 5, 1),
+            *_each(HANDS, CHOSEN_ON, 5, 0),
+        ],
+        "small": _each([HANDS[1], SUM, BETWEEN, replace(_adam(1e-3), head=3)], ["lite0-64"], 5, 0),
+        "judges": [
+            *_each([SMALLER, HANDS[1], BETWEEN, SUM], ["lite1-last", "mobilenet-clothes"], 5, 0),
+            *_each([SMALLER], ["lite0-64"], 5, 0),
+            *_each([SUM, HANDS[1]], ["lite2-last"], 5, 0),
+            *_each([HANDS[1]], ["lite0-first"], 5, 0),
         ],
     }
 )

@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nas_attn import backbones
 from nas_attn.backbones.weight_files import COUNTER
 from research.finetune.images import Folder, Sources, folder_of
-from research.finetune.stages import PROBLEMS, STAGES, Problem, Recipe
+from research.finetune.stages import PROBLEMS, STAGES, Problem, Recipe, Trial
 
 ROWS = Path(__file__).parent / "rows.jsonl"
 RISING_SHARE = 0.2
@@ -37,15 +37,22 @@ NORM_MOMENTUM = 0.1
 SCORED_AT_ONCE = 250
 
 
-def network_of(problem: Problem, classes: int, sources: Sources) -> nn.Module:
-    """The problem's trained network with a head of zeros for so many classes."""
+def network_of(
+    problem: Problem, classes: int, sources: Sources, *, zeros: bool = True
+) -> nn.Module:
+    """The problem's trained network with a new head for so many classes, of zeros or
+    `nn.Linear`'s.
+    """
     model = build(problem.network, classes)
     given = state_of(weights_of(problem, sources))
     head = head_of(model)
     body = {name: value for name, value in given.items() if not name.startswith(f"{head}.")}
     missing = model.load_state_dict(body, strict=False).missing_keys
     assert all(name.startswith(head) or name.endswith(COUNTER) for name in missing), missing
-    for parameter in model.get_submodule(head).parameters():
+    linear = model.get_submodule(head)
+    assert isinstance(linear, nn.Linear)
+    linear.reset_parameters()
+    for parameter in linear.parameters() if zeros else ():
         nn.init.zeros_(parameter)
     return model
 
@@ -86,8 +93,7 @@ def weights_of(problem: Problem, sources: Sources) -> Path:
         folder = folder_of(problem.before, problem.side, sources)
         torch.manual_seed(0)
         model = build(problem.network, folder.classes)
-        recipe = Recipe(optimizer="SGD", rate=0.05, decay=5e-4, batch=64, crop=True)
-        train(model, folder, recipe, epochs=problem.before_epochs, seed=0)
+        train(model, folder, problem.before_recipe, epochs=problem.before_epochs, seed=0)
         print(f"{path.name}: {accuracy(model, folder):.3f}", flush=True)
         torch.save(model.state_dict(), path)
     return path
@@ -98,10 +104,11 @@ def train(model: nn.Module, folder: Folder, recipe: Recipe, *, epochs: int, seed
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for module in model.modules():
+    for module in () if recipe.by_hand else model.modules():
         if isinstance(module, _BatchNorm) and module.momentum is not None:
             module.momentum = max(module.momentum, NORM_MOMENTUM)
     optimizer = optimizer_of(model, recipe)
+    shape = half_cosine if recipe.by_hand else cycle
     count = len(folder.labels)
     per_epoch = math.ceil(count / recipe.batch)
     steps = epochs * per_epoch
@@ -115,7 +122,7 @@ def train(model: nn.Module, folder: Folder, recipe: Recipe, *, epochs: int, seed
         rows = order[step % per_epoch * recipe.batch :][: recipe.batch]
         x = augmented(folder.images[rows], recipe, generator)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate * group["factor"] * cycle((step + 0.5) / steps)
+            group["lr"] = recipe.rate * group["factor"] * shape((step + 0.5) / steps)
         optimizer.zero_grad()
         cross_entropy(model(x), folder.labels[rows]).backward()
         optimizer.step()
@@ -139,15 +146,26 @@ def cycle(position: float) -> float:
     return (1 - position) / (1 - RISING_SHARE)
 
 
+def half_cosine(position: float) -> float:
+    """Factor on the rate, as torch's CosineAnnealingLR."""
+    return (1 + math.cos(math.pi * position)) / 2
+
+
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Biases and norms have no decay; rates may fall with depth, and the head's be higher."""
+    if recipe.by_hand:
+        groups = [{"params": list(model.parameters()), "factor": 1.0}]
+        return torch.optim.AdamW(groups, lr=recipe.rate, weight_decay=recipe.decay, fused=True)
     names = [name for name, _ in model.named_parameters()]
     head = head_of(model)
+    head_factor = recipe.head
+    if recipe.head_sum:
+        head_factor = recipe.head_sum / model.get_submodule(head).in_features / recipe.rate
     groups = []
     for place, (name, parameter) in enumerate(model.named_parameters()):
         factor = recipe.layer_decay ** (12 * (1 - place / len(names)))
         if name.startswith(f"{head}."):
-            factor = recipe.head
+            factor = head_factor
         decay = recipe.decay if parameter.ndim > 1 else 0.0
         groups.append({"params": [parameter], "factor": factor, "weight_decay": decay})
     if recipe.optimizer == "AdamW":
@@ -191,22 +209,30 @@ def accuracy(model: nn.Module, folder: Folder) -> float:
 def run(stage: str, sources: Sources, keep: Callable[[dict[str, Any]], None]) -> None:
     """Trains what a stage asks for and what has no row yet."""
     known = [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
-    done = {json.dumps([row[key] for key in KEYS]) for row in known}
+    done = {
+        Trial(row["problem"], Recipe(**row["recipe"]), row["epochs"], row["seed"]) for row in known
+    }
     for trial in STAGES[stage]:
-        named = {"problem": trial.problem, "epochs": trial.epochs, "seed": trial.seed}
-        row: dict[str, Any] = {**named, "recipe": asdict(trial.recipe)}
-        if json.dumps([row[key] for key in KEYS]) in done:
+        if trial in done:
             continue
         problem = PROBLEMS[trial.problem]
         folder = folder_of(problem.images, problem.side, sources)
-        model = network_of(problem, folder.classes, sources)
+        torch.manual_seed(trial.seed)
+        model = network_of(problem, folder.classes, sources, zeros=not trial.recipe.by_hand)
         began = time.process_time()
         train(model, folder, trial.recipe, epochs=trial.epochs, seed=trial.seed)
         cpu_s = time.process_time() - began
-        keep({**row, "accuracy": round(accuracy(model, folder), 4), "cpu_s": round(cpu_s, 1)})
+        right = round(accuracy(model, folder), 4)
+        keep({**row_of(trial), "accuracy": right, "cpu_s": round(cpu_s, 1)})
 
 
-KEYS = ("problem", "epochs", "seed", "recipe")
+def row_of(trial: Trial) -> dict[str, Any]:
+    """What says in a row which training it was; of a recipe, what differs from the usual."""
+    recipe = asdict(trial.recipe)
+    usual = {field.name: field.default for field in fields(Recipe)}
+    recipe = {name: value for name, value in recipe.items() if value != usual[name]}
+    named = {"problem": trial.problem, "epochs": trial.epochs, "seed": trial.seed}
+    return {**named, "recipe": recipe}
 
 
 def _keep(row: dict[str, Any]) -> None:

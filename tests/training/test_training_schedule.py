@@ -160,6 +160,28 @@ def test_the_head_has_a_rate_of_its_own_beside_the_backbone() -> None:
     assert {found[name] for name in rates.attention} == {2.0}
 
 
+@pytest.mark.parametrize(
+    ("backbone", "factor"),
+    [
+        ({"name": "torchvision:squeezenet1_1"}, 8000 / 512),
+        ({"name": "resnet20"}, 125),
+        ({"name": "resnet20", "width": 4}, 125),
+    ],
+)
+def test_a_head_of_fewer_inputs_learns_with_a_higher_rate(
+    backbone: dict[str, Any], factor: float
+) -> None:
+    changes = {
+        "backbone": backbone,
+        "training.start": "backbone",
+        "training.head_learning_rate": "auto",
+    }
+    plan = make_plan(load_recipe("cifar10-resnet20", overrides=changes), (3, 64, 64), 10)
+    found = candidate_rates(plan, plan.bare(0)).backbone
+    assert isinstance(found, dict)
+    assert list(found.values()) == [factor, factor]
+
+
 CLASSIFIERS = {
     "resnet8": ["linear"],
     "torchvision:squeezenet1_1": ["classifier.1"],
