@@ -2,8 +2,8 @@
 names.
 """
 
+from nas_attn.attachment.attaching import attach, attached_modules, detach, expected_modules
 from nas_attn.attachment.counting import cost
-from nas_attn.attachment.hosting import attach, attached_modules, detach, expected_modules
 from nas_attn.attachment.inference_form import fold_batchnorm, reparameterized
 from nas_attn.attachment.participation import (
     attach_compared,

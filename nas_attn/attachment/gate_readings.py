@@ -11,8 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from nas_attn.attachment.attaching import attached_modules, floating
 from nas_attn.attachment.containers import CHILD
-from nas_attn.attachment.hosting import attached_modules, floating
 from nas_attn.attachment.participation import unwrapped
 from nas_attn.attachment.survey import find_sites
 from nas_attn.attachment.twins import twin_of

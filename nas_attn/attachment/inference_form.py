@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from nas_attn.attachment.attaching import detach
 from nas_attn.attachment.containers import CHILD, bare_class
 from nas_attn.attachment.flow import Flow
-from nas_attn.attachment.hosting import detach, make_host
+from nas_attn.attachment.hosting import make_host
 from nas_attn.attachment.operations import CONVOLUTIONS, NORMS
 from nas_attn.attachment.recording import floating_tensors, image_for, record
 from nas_attn.attachment.twins import copied, twin_of

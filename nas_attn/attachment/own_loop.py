@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from nas_attn.attachment.hosting import NORMS, attached_modules
+from nas_attn.attachment.attaching import attached_modules
+from nas_attn.attachment.hosting import NORMS
 from nas_attn.attachment.pickling import NamedFunction
 from nas_attn.errors import BackboneError
 

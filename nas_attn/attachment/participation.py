@@ -11,19 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attachment.containers import CHILD
-from nas_attn.attachment.gradients import unreached
-from nas_attn.attachment.hosting import (
+from nas_attn.attachment.attaching import (
     PLACED,
     attach,
     attached_modules,
     detach,
     floating,
-    is_attended,
     is_sharded,
-    own_parameters,
     refuse_wrapped,
 )
+from nas_attn.attachment.containers import CHILD
+from nas_attn.attachment.gradients import unreached
+from nas_attn.attachment.hosting import is_attended, own_parameters
 from nas_attn.attachment.recording import floating_tensors, image_for
 from nas_attn.attachment.twins import twin_of
 from nas_attn.backbones.torchvision_detectors import undecided

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from nas_attn.attachment.hosting import detach, floating, refuse_wrapped
+from nas_attn.attachment.attaching import detach, floating, refuse_wrapped
 from nas_attn.attachment.operations import VIEWS
 from nas_attn.attachment.twins import NoCopyError, twin_of
 from nas_attn.backbones.torchvision_detectors import undecided

@@ -161,21 +161,29 @@ class Roles:
                 followed.update(op.inputs)
 
     @functools.cached_property
-    def _leads_to(self) -> dict[Value, frozenset[int]]:
-        """Map -> the predictions that are made from it."""
-        leads: dict[Value, frozenset[int]] = {}
-        nothing: frozenset[int] = frozenset()
+    def _ahead(self) -> dict[Value, tuple[frozenset[int], int]]:
+        """Map -> (the predictions that are made from it; convolutions on the longest way to one,
+        that one included).
+        """
+        ahead: dict[Value, tuple[frozenset[int], int]] = {}
         for i in reversed(range(len(self.flow.operations))):
             op = self.flow.operations[i]
             if op.name in LAYOUT_CHANGING:
                 continue
-            ahead = nothing.union(*(leads.get(v, nothing) for v in op.outputs))
+            behind = [ahead[v] for v in op.outputs if v in ahead]
+            predictions = frozenset[int]().union(*(before for before, _ in behind))
+            most = max((count for _, count in behind), default=0) + (op.name in CONVOLUTIONS)
             if i in self._predictions:
-                ahead |= {i}
-            if ahead:
+                predictions |= {i}
+                most = 1
+            if predictions:
                 for v in op.inputs:
-                    leads[v] = leads.get(v, nothing) | ahead
-        return leads
+                    known, longest = ahead.get(v, (predictions, most))
+                    ahead[v] = (known | predictions, max(longest, most))
+        return ahead
+
+    def _leads_to(self, value: Value | None) -> frozenset[int]:
+        return self._ahead[value][0] if value in self._ahead else frozenset()
 
     @functools.cached_property
     def _predicted(self) -> set[Value]:
@@ -185,24 +193,6 @@ class Roles:
             if i in self._predictions or not predicted.isdisjoint(op.inputs):
                 predicted.update(op.outputs)
         return predicted
-
-    @functools.cached_property
-    def _convolutions_ahead(self) -> dict[Value, int]:
-        """Map -> convolutions on the longest way to a prediction, that one included."""
-        ahead: dict[Value, int] = {}
-        for i in reversed(range(len(self.flow.operations))):
-            op = self.flow.operations[i]
-            if op.name in LAYOUT_CHANGING:
-                continue
-            most = max((ahead[v] for v in op.outputs if v in ahead), default=None)
-            if i in self._predictions:
-                most = 1
-            elif most is not None:
-                most += op.name in CONVOLUTIONS
-            if most is not None:
-                for v in op.inputs:
-                    ahead[v] = max(most, ahead.get(v, 0))
-        return ahead
 
     def _head_calls(self) -> list[Call]:
         """The innermost module that makes all predictions, where there are several, and does not
@@ -250,16 +240,15 @@ class Roles:
     @functools.cache  # noqa: B019 - Roles live as long as one question
     def _in_branch(self, value: Value) -> bool:
         """Whether a map lies on a short way to one prediction, beside another map's to another."""
-        mine = self._leads_to.get(value, frozenset())
+        mine = self._leads_to(value)
         if len(mine) != 1:
             return False
         source: Value | None = value
-        while source is not None and len(self._leads_to.get(source, ())) == 1:
+        while source is not None and len(self._leads_to(source)) == 1:
             source = self._made_from(source)
-        if (
-            source is None
-            or self._convolutions_ahead.get(source, FEW_CONVOLUTIONS + 1) > FEW_CONVOLUTIONS
-        ):
+        if source is None or source not in self._ahead:
+            return False
+        if self._ahead[source][1] > FEW_CONVOLUTIONS:
             return False
         beside = (self._leads_through(i) for i in self.flow.consumers[source])
         return any(len(other) == 1 and other != mine for other in beside)
@@ -268,7 +257,7 @@ class Roles:
         """The predictions that are made from what an operation makes."""
         outputs = self.flow.operations[operation].outputs
         own = frozenset({operation} & self._predictions)
-        return own or own.union(*(self._leads_to.get(v, frozenset()) for v in outputs))
+        return own or own.union(*map(self._leads_to, outputs))
 
     def _made_from(self, value: Value) -> Value | None:
         """The first map that a map was made from."""

@@ -11,10 +11,10 @@ from typing import Literal, cast
 
 from torch import nn
 
+from nas_attn.attachment.attaching import iterates_children
 from nas_attn.attachment.blocks import Block, BlockFinder, safest
 from nas_attn.attachment.flow import Flow, attends_in_a_branch, gates_its_input
 from nas_attn.attachment.gradients import without_gradient
-from nas_attn.attachment.hosting import iterates_children
 from nas_attn.attachment.inference_form import merged_modules
 from nas_attn.attachment.operations import CONTAINERS, CONVOLUTIONS, MATRIX_PRODUCTS
 from nas_attn.attachment.recording import Call, Value, record

@@ -274,21 +274,16 @@ class MultiHead(nn.Module):
         height, width = q_NCHW.shape[2:]
         r_HDS = typed_like(self._distances(self.row_table, height, grid[0]), q_NCHW)
         r_WDT = typed_like(self._distances(self.column_table, width, grid[1]), q_NCHW)
-        if is_traced():
-            # no more than four dimensions, and images stay images: some runtimes need that
-            rows_NHWE = _by_row_of_image(q_NCHW, r_HDS)
-            columns_NHWE = _by_row_of_image(q_NCHW.transpose(2, 3), r_WDT).transpose(1, 2)
-            # M is A x P
-            rows_NMS, columns_NMT = (
-                torch.unflatten(t.flatten(1, 2), 2, (self.heads, -1)).transpose(1, 2).flatten(1, 2)
-                for t in (rows_NHWE, columns_NHWE)
-            )
-            bias_NMK = (rows_NMS[..., None] + columns_NMT[:, :, None]).flatten(2)
-            return torch.unflatten(bias_NMK, 1, (self.heads, -1))
-        q_NAHWD = torch.unflatten(q_NCHW, 1, (self.heads, -1)).permute(0, 1, 3, 4, 2)
-        rows_NAHWS = _by_row(q_NAHWD, r_HDS)
-        columns_NAHWT = _by_row(q_NAHWD.transpose(2, 3), r_WDT).transpose(2, 3)
-        return (rows_NAHWS[..., None] + columns_NAHWT[..., None, :]).flatten(4, 5).flatten(2, 3)
+        # no more than four dimensions, and images stay images: some runtimes need that
+        rows_NHWE = _by_row(q_NCHW, r_HDS)
+        columns_NHWE = _by_row(q_NCHW.transpose(2, 3), r_WDT).transpose(1, 2)
+        # M is A x P
+        rows_NMS, columns_NMT = (
+            torch.unflatten(t.flatten(1, 2), 2, (self.heads, -1)).transpose(1, 2).flatten(1, 2)
+            for t in (rows_NHWE, columns_NHWE)
+        )
+        bias_NMK = (rows_NMS[..., None] + columns_NMT[:, :, None]).flatten(2)
+        return torch.unflatten(bias_NMK, 1, (self.heads, -1))
 
     def _distances(self, table: Tensor, side: int, cells: int) -> Tensor:
         """`(side, D, cells)`: the table's row for the distance from each row (or column) to each
@@ -303,17 +298,8 @@ class MultiHead(nn.Module):
         return by_cell.repeat_interleave(self.downsample, 0)[:side]
 
 
-def _by_row(q_NAHWD: Tensor, r_HDS: Tensor) -> Tensor:
-    """Each row's queries times its own matrix: `(N, A, H, W, S)`."""
-    q_HQD = q_NAHWD.permute(2, 0, 1, 3, 4).flatten(1, 3)
-    out_HNAWS = torch.unflatten(
-        torch.bmm(q_HQD, r_HDS), 1, (-1, q_NAHWD.shape[1], q_NAHWD.shape[3])
-    )
-    return out_HNAWS.permute(1, 2, 0, 3, 4)
-
-
-def _by_row_of_image(q_NCHW: Tensor, r_HDS: Tensor) -> Tensor:
-    """The same as `(N, H, W, A·S)`."""
+def _by_row(q_NCHW: Tensor, r_HDS: Tensor) -> Tensor:
+    """Each row's queries times its own matrix: `(N, H, W, A·S)`."""
     q_NHQD = torch.unflatten(q_NCHW.permute(0, 2, 3, 1).flatten(2), 2, (-1, r_HDS.shape[1]))
     return torch.unflatten((q_NHQD @ r_HDS).flatten(2), 2, (q_NCHW.shape[3], -1))
 

@@ -42,7 +42,7 @@ def train_attention(yolo: Any) -> None:
     Args:
         yolo: a `YOLO` or `RTDETR`, or a trainer of theirs.
     """
-    from nas_attn.attachment.hosting import attached_modules
+    from nas_attn.attachment.attaching import attached_modules
 
     def thaw(trainer: Any) -> None:
         for module in attached_modules(trainer.model).values():

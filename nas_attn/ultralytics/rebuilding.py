@@ -15,7 +15,7 @@ from weakref import WeakSet
 from torch import nn
 from typing_extensions import override
 
-from nas_attn.attachment.hosting import attach
+from nas_attn.attachment.attaching import attach
 from nas_attn.attachment.integrations import HostPackage
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import BackboneError, NasAttnWarning
