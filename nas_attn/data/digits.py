@@ -10,9 +10,9 @@ cue to the digits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,16 @@ from nas_attn.data.samples import Parts, Samples, detector_side
 from nas_attn.data.splitting import stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe.recipe import DataSection
+from nas_attn.recipe.tables import Kind
 
 DIGIT_SIDE = 8
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 # what holds of each digit
-EVEN = [1, 0, 1, 0, 1, 0, 1, 0, 1, 0]
-LARGE = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
-BY_THREE = [1, 0, 0, 1, 0, 0, 1, 0, 0, 1]
+TAGS = {
+    "even": [1, 0, 1, 0, 1, 0, 1, 0, 1, 0],
+    "above four": [0, 0, 0, 0, 0, 1, 1, 1, 1, 1],
+    "by three": [1, 0, 0, 1, 0, 0, 1, 0, 0, 1],
+}
 # least brightness of a digit's pixels in a source image
 STROKE = 64
 DIGIT_SPLITS = ("train", "validation", "test")
@@ -48,65 +51,39 @@ OPTIONS: Ranges = {
 Window = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def cluttered(section: DataSection) -> Parts:
-    """Draws `digits`: one digit among fragments of others."""
-    options = chosen_options(section, OPTIONS)
-    return generated(
-        lambda split: Samples.of(*draw_masked(section.seed, split, options)[::2], DIGIT_NAMES)
-    )
-
-
-def tagged(section: DataSection) -> Parts:
-    """Draws `digits` with several labels each: the same images, and what holds of the digit."""
-    return _described(section, {"even": EVEN, "above four": LARGE, "by three": BY_THREE})
-
-
-def numbered(section: DataSection) -> Parts:
-    """Draws `digits` for regression: the same images, and the digit as a number."""
-    return _described(section, {"digit": range(10)})
-
-
-def _described(section: DataSection, values: Mapping[str, Sequence[int]]) -> Parts:
-    """Draws `digits` with numbers by name: of each digit."""
-    options = chosen_options(section, OPTIONS)
-    table = np.array(list(values.values()), np.float32).T
-
-    def make(split: str) -> Samples:
-        images, _, labels = draw_masked(section.seed, split, options)
-        drawn = Samples.of(images, np.zeros_like(labels), list(values))
-        return replace(drawn, targets=table[labels])
-
-    return generated(make)
-
-
-def masked(section: DataSection) -> Parts:
-    """Draws `digits` for segmentation: the same images; a mask has all strokes of the digit,
-    covered ones too, and background.
+def drawn(kind: Kind, section: DataSection) -> Parts:
+    """Draws `digits`, one digit among fragments of others: with its class; with what holds of it,
+    as several labels; with its value as a number; with a mask that has all of its strokes, covered
+    ones too, and background; or, scaled to the detector's input, with its box.
     """
     options = chosen_options(section, OPTIONS)
+    side = detector_side(section) if kind == "boxes" else 0
 
     def make(split: str) -> Samples:
         images, masks, labels = draw_masked(section.seed, split, options)
-        names = ("background", *DIGIT_NAMES)
-        return Samples.of(np.stack([images, masks], 1), np.zeros_like(labels), names)
+        if kind == "classes":
+            return Samples.of(images, labels, DIGIT_NAMES)
+        none = np.zeros_like(labels)
+        if kind == "masks":
+            return Samples.of(np.stack([images, masks], 1), none, ("background", *DIGIT_NAMES))
+        if kind == "boxes":
+            # uint8 stays
+            larger = interpolate(torch.from_numpy(images)[:, None], (side, side), mode="bilinear")
+            boxes = np.array([_digit_box(mask, side) for mask in masks], np.float32)[:, None]
+            scaled = larger.expand(-1, 3, -1, -1).numpy()
+            return replace(Samples.of(scaled, none, DIGIT_NAMES), boxes=boxes)
+        values = TAGS if kind == "tags" else {"digit": range(10)}
+        targets = np.array(list(values.values()), np.float32).T[labels]
+        return replace(Samples.of(images, none, list(values)), targets=targets)
 
     return generated(make)
 
 
-def boxed(section: DataSection) -> Parts:
-    """Draws `digits` for detection, scaled to the detector's input."""
-    options = chosen_options(section, OPTIONS)
-    side = detector_side(section)
-
-    def make(split: str) -> Samples:
-        images, masks, labels = draw_masked(section.seed, split, options)
-        # uint8 stays
-        larger = interpolate(torch.from_numpy(images)[:, None], size=(side, side), mode="bilinear")
-        drawn = Samples.of(larger.expand(-1, 3, -1, -1).numpy(), np.zeros_like(labels), DIGIT_NAMES)
-        boxes = np.array([_digit_box(mask, side) for mask in masks], np.float32)
-        return replace(drawn, boxes=boxes[:, None])
-
-    return generated(make)
+cluttered = partial(drawn, "classes")
+tagged = partial(drawn, "tags")
+numbered = partial(drawn, "numbers")
+masked = partial(drawn, "masks")
+boxed = partial(drawn, "boxes")
 
 
 def _digit_box(mask: NDArray[np.uint8], side: int) -> tuple[float, ...]:
