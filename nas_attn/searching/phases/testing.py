@@ -310,7 +310,9 @@ def is_test_due(worker: Worker) -> bool:
     if settings.ends_at is None or settings.test_from is None or now < settings.test_from:
         return False
     left_s = settings.ends_at - now
-    if left_s < (settings.ends_at - settings.test_from) * LAST_SHARE / TESTING:
+    hardly_any = left_s < (settings.ends_at - settings.test_from) * LAST_SHARE / TESTING
+    # none follows its test
+    if hardly_any or any(family.planned is not None for family in families(worker.store)):
         return True
     block = block_of(worker)
     return block is not None and FEWEST_BLOCKS * block[1] <= CAUTION * left_s
