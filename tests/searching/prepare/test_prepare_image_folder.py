@@ -240,13 +240,13 @@ def test_the_training_that_will_run_is_the_one_that_is_timed(
         return model
 
     monkeypatch.setattr(image_folder, "build", watched)
-    planned(photos, 3600, **SMALL, **{"training.precision": "bfloat16"})
+    planned(photos, 360_000, **SMALL, **{"training.precision": "bfloat16"})
     assert seen == {(True, torch.bfloat16)}
 
 
 def test_what_is_given_is_kept_and_the_folder_is_one_of_a_study_begun_before(photos: Path) -> None:
     settings = {**SMALL, "search.trials": 11, "data.size": 16, "name": "mine"}
-    search = planned(photos, 3600, **settings)
+    search = planned(photos, 360_000, **settings)
     recipe = search.recipe
     assert (recipe.name, recipe.search.trials, recipe.data.size, recipe.backbone.name) == (
         "mine",
