@@ -22,7 +22,8 @@ from nas_attn.data.inventory import NAMED
 from nas_attn.errors import OperationError, UserError, shorten
 from nas_attn.export.formats import BOX_VALUES, Interface, answers_of
 from nas_attn.recipe import tasks, units
-from nas_attn.recipe.recipe import KEPT, BackboneSection, DataSection, Recipe
+from nas_attn.recipe.reading import frozen_recipe
+from nas_attn.recipe.recipe import BackboneSection, DataSection
 from nas_attn.recipe.tables import BACKBONE_SOURCES
 from nas_attn.recipe.task import Task
 from nas_attn.space.notation import parse
@@ -225,7 +226,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
     """A card for people."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    task = tasks.of(Recipe.model_validate(facts["recipe"], context=KEPT))
+    task = tasks.of(frozen_recipe(json.dumps(facts["recipe"]), where="the card"))
     loader = PackageLoader("nas_attn", "export/templates")
     environment = Environment(
         loader=loader, undefined=StrictUndefined, autoescape=False, trim_blocks=True

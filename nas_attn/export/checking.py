@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from nas_attn.export.card import in_folder, read_card, resolved_of
 from nas_attn.export.formats import FORMATS, Graph, Run, answers_of, running
 from nas_attn.latency.runtime_files import open_onnx
 from nas_attn.recipe import tasks
-from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import is_share
 from nas_attn.training.plan import plan_for
@@ -208,7 +209,7 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     section = DataSection.stored(of_card["section"])
     if root is not None:
         section = in_folder(section, root)
-    recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'")
+    recipe = frozen_recipe(json.dumps(facts["recipe"]), where=f"the card of '{path.name}'")
     recipe = recipe.model_copy(update={"data": section})
     dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
     if dataset is None:
@@ -236,7 +237,7 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
 
 def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
     """The network of a file in the format `weights`, which needs nas_attn's code."""
-    recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'")
+    recipe = frozen_recipe(json.dumps(facts["recipe"]), where=f"the card of '{path.name}'")
     # of the run that gave the weights
     backbone = recipe.backbone.model_copy(update={"norms": facts["backbone"]["norms"]})
     plan = plan_for(recipe.model_copy(update={"backbone": backbone}), dataset)

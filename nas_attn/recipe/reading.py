@@ -143,7 +143,8 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
 def _as_now(text: str) -> str:
     """A recipe of before 2026-11-24 with the `init` that its `auto` stood for, one of before
     2026-11-27 with its one division, and one of before 2026-11-29 with the norms that it trained;
-    none with the bits of its images, or with what its sampler expected.
+    none with the bits of its images, with what its sampler expected, or with a limit of
+    training memory.
     """
     # a damaged one is told by who reads it
     with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -153,6 +154,7 @@ def _as_now(text: str) -> str:
             training["init"] = "paper" if training["start"] == "scratch" else "identity"
         table["data"].pop("bits", None)
         table["search"].pop("prior", None)
+        table["limits"].pop("max_training_memory", None)
         table["data"].setdefault("resplit", False)
         table["backbone"].setdefault("norms", "as_built")
         return json.dumps(table)
