@@ -333,7 +333,10 @@ class Database:
 
     @repeatable
     def has_trials(self, name: str) -> bool:
-        """Whether Optuna has a study of this name in its tables here."""
+        """Whether Optuna has a study of this name in its tables here. Writes nothing."""
+        if self.path is not None and not self.path.is_file():
+            # a connection would make it
+            return False
         with self._connector.read() as connection:
             return name in _optuna_names(connection)
 

@@ -154,6 +154,8 @@ def check_place(recipe: Recipe, url: str, *, artifacts: Path | str | None = None
             text = _text_beside(recipe, there[0], database)
             check_same_recipe(recipe.name, there[0], text)
             return
+        if database.has_trials(recipe.name):
+            raise _not_ours(database, recipe.name)
         place = _place(database, artifacts)
         if place.startswith(SCHEME):
             BucketArtifacts(place).check()

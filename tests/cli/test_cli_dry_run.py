@@ -34,16 +34,6 @@ def newer() -> None:
     change("UPDATE nas_alembic_version SET version_num = '0999'")
 
 
-def newer_optuna() -> None:
-    begun(name="another")
-    change("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
-
-
-def another_programs() -> None:
-    change("CREATE TABLE alembic_version (version_num VARCHAR(32))")
-    change("INSERT INTO alembic_version VALUES ('5c1e2f')")
-
-
 def no_database() -> None:
     Path("nas_attn.db").write_text("dear diary" * 1000)
 
@@ -64,8 +54,6 @@ def a_file_for_a_folder() -> None:
     "left",
     [
         newer,
-        newer_optuna,
-        another_programs,
         no_database,
         optunas_alone,
         another_recipe,

@@ -31,7 +31,7 @@ COMMANDS = (
     ("test", "real", "--json"),
     ("test", "real", "--dry-run", "--another", "--json"),
     ("retrain", "real", "--json"),
-    ("export", "real", "--json"),
+    ("export", "real", "--as-searched", "--json"),
     ("export", "real", "--placement", "2", "-o", "second.pt", "--as-searched", "--json"),
     ("validate-export", "second.pt", "--json"),
     ("report", "real", "-o", "real.html"),

@@ -32,7 +32,7 @@ from nas_attn.searching import keeping
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import opening
-from nas_attn.storage.artifacts import mark, run_folder, weights_run
+from nas_attn.storage.artifacts import answer_artifact, mark, run_folder, weights_run
 
 URL = "sqlite:///nas_attn.db"
 
@@ -53,7 +53,8 @@ def kept(opened: opening.OpenStudy) -> set[str]:
 
 
 def files(opened: opening.OpenStudy) -> set[str]:
-    return {found.name for found in opened.artifacts.stored()}
+    """All artifacts but the answer's table."""
+    return {found.name for found in opened.artifacts.stored()} - {answer_artifact(opened.store)}
 
 
 def test_the_weights_of_the_front_stay_where_only_they_are_wanted(table: Path) -> None:

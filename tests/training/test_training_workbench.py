@@ -21,6 +21,7 @@ from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
+from nas_attn.storage.artifacts import answer_artifact
 from nas_attn.storage.opening import OpenStudy, open_study
 from nas_attn.training.plan import study_plan
 from nas_attn.training.workbench import Benches, Workplace
@@ -80,6 +81,7 @@ def test_a_damaged_backbone_is_trained_again(tiny: Path) -> None:
         for view in opened.store.candidates()
         for row in opened.store.checkpoints(f"weights:{view.key}")
     }
+    kept.add(answer_artifact(opened.store))
     backbones = [
         path for path in opened.folder.iterdir() if path.is_file() and path.name not in kept
     ]
