@@ -33,6 +33,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ from nas_attn.space import search_space
 from nas_attn.storage.records import Score
 from nas_attn.training.numerics import computes_bfloat16
 from nas_attn.training.parameters import LearningRates
-from nas_attn.training.run import TrainingState
+from nas_attn.training.run import Training
 from nas_attn.training.stepping import Stepper
 from nas_attn.training.trainer import Trainer
 
@@ -213,14 +214,20 @@ class TimedTrainer(Trainer):
         with self.scoring.running():
             return super().score(*arguments, **options)
 
-    def stepper(self, run: TrainingState, steps: int) -> Stepper:
-        inner = super().stepper(run, steps)
+    def fit(self, *arguments: object, **options: object) -> tuple[Score, ...]:
+        plain = Training.stepper
 
-        def step(x: Tensor, y: Tensor, rate: float, parts: int) -> None:
-            with self.steps.running():
-                inner(x, y, rate, parts)
+        def stepper(training: Training, steps: int) -> Stepper:
+            inner = plain(training, steps)
 
-        return step
+            def step(x: Tensor, y: Tensor, rate: float, parts: int) -> None:
+                with self.steps.running():
+                    inner(x, y, rate, parts)
+
+            return step
+
+        with mock.patch.object(Training, "stepper", stepper):
+            return super().fit(*arguments, **options)
 
 
 class Benchmark:

@@ -256,7 +256,10 @@ def _placement(answer: Answer) -> Iterator[Line]:
 def _others(answer: Answer) -> Iterator[Line]:
     """The best network of each other means, and two beside the attention that is taken."""
     for label, one in (("Faster", answer.faster), ("Slower", answer.slower)):
-        if one is not None and answer.taken is not None and answer.taken is answer.chosen:
+        if one is None or answer.taken is None or answer.taken is not answer.chosen:
+            continue
+        # nobody pays for what is no better
+        if one is answer.faster or not _is_as_good(answer, one, answer.taken):
             yield Line(_instead(answer, one, answer.taken), label)
     found = shown(answer)
     told = found.view if found is not None else None
@@ -339,6 +342,16 @@ def _by_length(metric: str, longer: LengthGain) -> str:
     gain = longer.gain
     size = units.gained(metric, gain.mean, gain.low, gain.high)
     return f"{size} by {longer.longer} epochs instead of {longer.shorter}"
+
+
+def _is_as_good(answer: Answer, one: Option, taken: Option) -> bool:
+    """Whether the difference of two networks rounds to nothing."""
+    gain = answer.over(one, taken)
+    if gain is None:
+        return False
+    half = (gain.high - gain.low) / 2
+    metric = answer.now.metric
+    return units.size_within(metric, gain.mean, half) == units.size_within(metric, 0.0, half)
 
 
 def _instead(answer: Answer, one: Option, taken: Option) -> str:

@@ -15,7 +15,6 @@ from made_study import IMAGES, MadeStudy, recipe
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.answer_text import answer_lines
 from nas_attn.answer.reading import snapshot
-from nas_attn.answer.validation_text import validation_sentences
 from nas_attn.errors import StorageError
 from nas_attn.recipe.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.tables import METRICS
@@ -84,10 +83,10 @@ def test_a_test_tells_what_holds_for_new_images(tmp_path: Path, metric: str) -> 
     now = snapshot(study.store)
     ((verdict,),) = (result.verdicts for result in now.validations)
     assert verdict.new_low is not None
-    assert verdict.new_low < verdict.low
-    assert "For new images" in " ".join(validation_sentences(now.validations[0], now))
-    (pooled,) = now.pooled
-    assert pooled.between == (verdict.new_low, verdict.new_high)
+    # it may be as wide: with few blocks, the trainings alone decide
+    assert verdict.new_low <= verdict.low
+    assert verdict.between == (verdict.new_low, verdict.new_high)
+    assert list(now.pooled) == [verdict]
 
 
 def test_damaged_answers_end_in_one_sentence(tmp_path: Path) -> None:

@@ -69,4 +69,3 @@ def test_networks_that_name_one_class_for_every_image_are_not_compared(
     if said:
         sentence = found[0].sentence
         assert "30.00 % to 35.00 %" in sentence
-        assert "training.backbone_epochs" in sentence

@@ -71,7 +71,7 @@ def test_a_larger_network_is_exported_retrained_and_tested(tmp_path: Path, nas: 
     (verdict,) = (
         found
         for found in tested["verdicts"]
-        if (found["network"], found["control"]) == (keys["recommended"], keys["none"])
+        if (found["key"], found["control"]) == (keys["recommended"], keys["none"])
     )
     assert verdict["difference"] > 0.1
     assert means() is Means.LARGER

@@ -266,7 +266,7 @@ def test_scoring_waits_for_no_batch(task: str) -> None:
     # With the first batch, mean and deviation of the images are put on the device.
     next(trainer.dataset.validation.batches(6))
     with Watch() as watch:
-        loss, _ = trainer._evaluate(model, trainer.dataset.validation)
+        loss = trainer._evaluate(model, trainer.dataset.validation)
     assert not watch.offences
     assert loss.device.type == "cuda"
 

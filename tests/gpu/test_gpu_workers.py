@@ -27,7 +27,7 @@ CHANGES = {
 }
 
 
-def test_workers_share_a_gpu_and_its_memory_and_record_their_steps(
+def test_workers_share_a_gpu_and_record_their_steps(
     tmp_path: Path, stub: StubbedCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = tmp_path / "calls"
@@ -50,4 +50,3 @@ def test_workers_share_a_gpu_and_its_memory_and_record_their_steps(
     assert trained, (workers, said)
     for worker in trained:
         assert worker["failures"] == 0
-        assert any(name.startswith("memory fraction 0.4") for name in worker)

@@ -188,6 +188,9 @@ def _said_wrongly(malformed: Case, ended, written: set[str]) -> str:
         return ""
     if ended.status not in (1, 2):
         return f"status {ended.status}: {ended.err[-300:]}"
+    if "--debug" in malformed.argv:
+        # it shows where the error came from
+        return ""
     errors = [line for line in ended.err.splitlines() if line.lower().startswith("error: ")]
     rest = [
         line for line in ended.err.splitlines() if line not in errors and not line.startswith(USAGE)

@@ -192,7 +192,7 @@ def test_a_folder_without_a_test_split_is_refused_before_any_training(
     shutil.copytree(tmp_path / "photos" / "val" / "dark", tmp_path / "photos" / "test" / "dark")
     done = nas("test", "--dry-run")
     assert done.status == 2, "half a test split is none"
-    assert f"'{Path('photos', 'test', 'light')}' has no image" in done.err
+    assert "'light'" in done.err
 
 
 def test_an_evaluator_is_asked_for_its_test_split(table: Path, nas: Nas) -> None:

@@ -190,9 +190,7 @@ def test_whatever_an_evaluator_raises_is_its_candidates_own(table: Path) -> None
     assert failed
     for placement, reason in failed.items():
         kind = ("Odd", "not on") if "simam" in placement else ("SystemExit", "3")
-        assert reason.startswith(
-            f"the evaluator raised {kind[0]} for '{placement}': {kind[1]} (more in "
-        )
+        assert reason.startswith(f"the evaluator raised {kind[0]} for '{placement}': {kind[1]}")
 
 
 NEVER = "def evaluate(model, run):\n    raise KeyError('miou')\n"
