@@ -4,6 +4,7 @@ single convolutions behind a transformer.
 
 from __future__ import annotations
 
+import io
 import queue
 import threading
 from collections.abc import Iterator
@@ -52,10 +53,14 @@ def numbers() -> Iterator[int]:
         (numbers, "generator"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_what_cannot_be_copied_is_named_with_its_place(held: Any, kind: str) -> None:
+def test_what_cannot_be_copied_is_named_with_its_place(
+    held: Any, kind: str, request: pytest.FixtureRequest
+) -> None:
     net = Net()
-    net.body[1].held = held()  # type: ignore[assignment]
+    thing = held()
+    if isinstance(thing, io.IOBase):
+        request.addfinalizer(thing.close)
+    net.body[1].held = thing
     message = rf"Net cannot be copied.*'body\.1\.held' holds a {kind}, .*__getstate__"
     for look in (
         lambda: na.find_sites(net, SHAPE),
