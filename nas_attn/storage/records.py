@@ -276,8 +276,6 @@ class CandidateRow:
     created_at: float
     # Likewise; None while it runs
     finished_at: float | None = None
-    # Of studies of before 2026-12, whose samplers expected something before the first run
-    by_prior: bool = False
 
     @property
     def is_bare(self) -> bool:
