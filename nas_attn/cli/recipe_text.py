@@ -153,9 +153,7 @@ def recipe_text(answers: RecipeAnswers) -> str:
         + _table_lines(answers, facts),
         start=start["start"],
         weights=weights,
-        epochs=_epochs(
-            answers.target, facts, answers.data, pace.tuned() if weights else pace.epochs
-        ),
+        epochs=_epochs(answers.target, facts, answers.data, pace.tuned if weights else pace.epochs),
         training=_training_lines(answers, facts, pace, tuned=bool(weights)),
         trials=answers.trials,
         samplers=", ".join(tables.SAMPLERS),

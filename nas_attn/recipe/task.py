@@ -83,14 +83,13 @@ class RecipeParts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long a network is trained from random weights by default."""
+    """How long a network is trained by default."""
 
     batch_size: int
     epochs: int
-
-    def tuned(self) -> int:
-        """Epochs from published weights or the user's."""
-        return max(3, self.epochs // 3)
+    """From random weights."""
+    tuned: int
+    """Epochs from published weights or the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +181,7 @@ class Task(ABC):
     def pace_of_few(self, images: float) -> Pace:
         """How long `init` proposes to train on so few images: 600 steps, or 100 epochs."""
         epochs = min(100, max(20, round(600 * 16 / images)))
-        return Pace(16, epochs)
+        return Pace(16, epochs, epochs // 3)
 
     @abstractmethod
     def trial_side(self, backbone: str) -> int:

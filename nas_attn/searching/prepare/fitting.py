@@ -162,7 +162,7 @@ def most_of_few(seconds: float, speed: Speed, epochs: float) -> int:
 def usual_epochs(recipe: Recipe, images: float) -> int:
     """How long a network is usually trained on so many images, with which the trials begin."""
     pace = tasks.usual_pace(tasks.of(recipe), recipe.data.name, images)
-    return pace.tuned() if recipe.target.start == "pretrained" else pace.epochs
+    return pace.tuned if recipe.target.start == "pretrained" else pace.epochs
 
 
 def shorter_lengths(epochs: int, *, with_itself: bool) -> Iterator[int]:

@@ -1,9 +1,10 @@
 """The search of a folder of images with a class each: its network, the size of its images and its
 number of candidates, by the time that it has.
 
-From published weights, the network is the one that people would deploy, at the size of its weights;
-in less time, its images shrink. From random weights, it is the largest of a few in which enough
-candidates fit.
+From published weights, the network is the one that people would deploy, at the size of its weights.
+In less time, it trains for the usual epochs instead of finding out how many it needs; in still
+less, its images shrink. From random weights, it is the largest of a few in which enough candidates
+fit.
 """
 
 from __future__ import annotations
@@ -126,6 +127,8 @@ class FolderSearch:
     """Why it starts from random weights; empty: it does not, or the user wants it."""
     why_size: str = ""
     """Why images have this size, as a sentence; empty: the images decide, or the time."""
+    has_usual_length: bool = False
+    """Whether the target trains for the usual epochs, for lack of time to find its own."""
     shrunk: Shrunk | None = None
     """None: images are as large as those of the weights, or nobody knows how large these are."""
 
@@ -182,6 +185,9 @@ def plan_folder(request: FolderRequest) -> FolderSearch:
         timed=chosen.timed,
         no_weights=reason,
         why_size=chosen.network.input.why,
+        has_usual_length=(
+            not chosen.recipe.target_is_open and "target.epochs" not in request.settings
+        ),
         shrunk=shrunk,
     )
 
@@ -287,19 +293,31 @@ class _Folder:
         """Times a network, and finds how many candidates fit. Raises BackboneError: the published
         weights that it is to start from are not there.
         """
-        recipe = self._recipe(network, trials=1)
+        recipe = self._recipe(network, AUTO, trials=1)
         whole, guess = with_usual_length(recipe, self.images.trained)
         speed = Speed(_epoch_s(whole, self), self.request.workers, session_s(recipe))
-        timed = TimedSearch(whole, guess, speed, self.images)
+        option = self._fitted(network, AUTO, speed)
+        if option.fit is None and guess is not None and self.weights is not None:
+            # pixels bring more than a length of its own
+            return self._fitted(network, guess, speed)
+        return option
+
+    def _fitted(self, network: _Network, epochs: int | str, speed: Speed) -> _Option:
+        """Finds how many candidates of a network fit; `epochs`: of the target, or "auto"."""
+        recipe = self._recipe(network, epochs, trials=1)
+        timed = self._timed(recipe, speed)
         fit = timed.fit(self.request.seconds)
         if fit is not None:
-            recipe = self._recipe(network, fit.trials)
-            whole, guess = with_usual_length(recipe, self.images.trained)
-            timed = TimedSearch(whole, guess, speed, self.images)
+            recipe = self._recipe(network, epochs, fit.trials)
+            timed = self._timed(recipe, speed)
         return _Option(network, recipe, timed, fit)
 
-    def _recipe(self, network: _Network, trials: int) -> Recipe:
-        """The recipe with a network, and what the user says."""
+    def _timed(self, recipe: Recipe, speed: Speed) -> TimedSearch:
+        whole, guess = with_usual_length(recipe, self.images.trained)
+        return TimedSearch(whole, guess, speed, self.images)
+
+    def _recipe(self, network: _Network, epochs: int | str, trials: int) -> Recipe:
+        """The recipe with a network and a length of its target, and what the user says."""
         is_long = self.request.seconds > LONG_S
         where = self.said.data.name
         table = {
@@ -313,7 +331,10 @@ class _Folder:
                 "channels": network.input.channels,
                 "broken_images": "skip",
             },
-            "target": dict(target_table("scratch" if self.weights is None else "weights")),
+            "target": {
+                **target_table("scratch" if self.weights is None else "weights"),
+                "epochs": epochs,
+            },
             "training": self._training(network.backbone),
             "latency": {"session_seconds": 3.0 if is_long else 1.0},
             "search": {"trials": trials, "confirm_seeds": 2 if is_long else 1},
@@ -413,7 +434,7 @@ def folder_lines(
         lines.append(Line(_shrunk_text(recipe.data.size, search.shrunk), "shrunk"))
     if search.no_weights:
         lines.append(Line(_no_weights_text(search.no_weights), "weights"))
-    lines.append(Line(f"{_target_text(recipe, search.timed.guess)}{to_change}", "target"))
+    lines.append(Line(f"{_target_text(search, search.timed.guess)}{to_change}", "target"))
     lines += time_lines(estimate)
     images = max(1, round(search.timed.images.validated))
     lines.append(Line(f"1 of {images} validation images is {100 / images:.1f} points", "one image"))
@@ -461,13 +482,16 @@ def _no_weights_text(reason: str) -> str:
     )
 
 
-def _target_text(recipe: Recipe, guess: int | None) -> str:
+def _target_text(search: FolderSearch, guess: int | None) -> str:
     """How long the target trains, and how it starts."""
-    target = recipe.target_training
+    target = search.recipe.target_training
     starts = {None: "from random weights", "default": "from the published weights"}
     start = starts.get(target.weights, f"from {target.weights}")
     if guess is None:
-        return f"{several(target.rungs[-1], 'epoch')} with attention {start}"
+        text = f"{several(target.rungs[-1], 'epoch')} with attention {start}"
+        if search.has_usual_length:
+            text += ", as is usual; with a longer --time, the search finds how many it needs"
+        return text
     return (
         f"as long as the bare backbone needs {start}: it is trained for {guess} epochs,"
         f" {2 * guess} … until twice as long is not clearly better"

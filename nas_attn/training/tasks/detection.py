@@ -96,14 +96,15 @@ clip_norm = 5.0                    # the first steps of a detector have large gr
 
     @override
     def pace(self, data: str, *, small: bool) -> Pace:
-        return Pace(16, 30)
+        return Pace(16, 30, 10)
 
     @override
     def pace_of_few(self, images: float) -> Pace:
         """1,500 steps, or 300 epochs: a detector finds nothing at all for the first few hundred
         steps.
         """
-        return Pace(16, min(300, max(30, round(1500 * 16 / images))))
+        epochs = min(300, max(30, round(1500 * 16 / images)))
+        return Pace(16, epochs, epochs // 3)
 
     @override
     def trial_side(self, backbone: str) -> int:

@@ -49,7 +49,7 @@ class Segmentation(Task):
 
     @override
     def pace(self, data: str, *, small: bool) -> Pace:
-        return Pace(16, 10 if small else 20)
+        return Pace(16, 10, 3) if small else Pace(16, 20, 6)
 
     @override
     def trial_side(self, backbone: str) -> int:

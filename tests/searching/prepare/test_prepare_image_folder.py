@@ -144,6 +144,25 @@ def test_images_are_as_large_as_those_of_the_weights_and_shrink_only_for_lack_of
         planned(Path("photos"), 0.1 * whole_s, **named)
 
 
+def test_from_trained_weights_pixels_come_before_a_length_of_its_own(
+    photos: Path, epoch_s: Any, weights: str
+) -> None:
+    epoch_s(by_pixels)
+    named = {"backbone.name": NET, "target.weights": weights}
+    short = planned(photos, 6000.0, **named)
+    long = planned(photos, 60_000.0, **named)
+    assert short.recipe.data.size == long.recipe.data.size
+    assert long.recipe.target_is_open
+    assert not long.has_usual_length
+    assert short.has_usual_length
+    assert short.timed is not None
+    assert long.timed is not None
+    assert short.recipe.target.epochs == long.timed.guess
+    stated = planned(photos, 6000.0, **named, **{"target.epochs": 7})
+    assert stated.recipe.target.epochs == 7
+    assert not stated.has_usual_length
+
+
 def test_small_images_are_enlarged_to_half_the_size_of_the_weights_at_most(
     photos: Path, epoch_s: Any, weights: str
 ) -> None:

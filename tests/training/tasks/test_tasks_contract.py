@@ -103,8 +103,8 @@ def test_what_it_proposes_is_a_recipe(row: TaskRow, source: str) -> None:
     if task.labels == "boxes" and source != "digits":
         source = "coco:photos" if task.own_trainer else "yolo:photos.yaml"
     pace = task.pace(source, small=source == "digits")
-    assert 0 < pace.tuned() <= pace.epochs
-    assert task.pace_of_few(40.0).epochs > pace.tuned()
+    assert 0 < pace.tuned <= pace.epochs
+    assert task.pace_of_few(40.0).epochs > pace.tuned
     evaluator = "" if task.fits(backbone, evaluated=False) else 'evaluator = "mine:evaluate"\n'
     text = (
         f'name = "proposed"\nspace = "small"\n[task]\nname = "{task.name}"\n'
