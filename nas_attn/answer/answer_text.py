@@ -23,9 +23,10 @@ from nas_attn.answer.headline import called, headline, network_name
 from nas_attn.answer.length import LengthGain, may_bring_much
 from nas_attn.answer.next_step import MOST_RUNS, NextCommand, Purpose, next_of
 from nas_attn.answer.shown import Shown, shown, too_many_runs
-from nas_attn.answer.snapshot import Means, Snapshot
+from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import listed, several
 from nas_attn.recipe import units
+from nas_attn.recipe.tables import OWN_SIDE
 from nas_attn.space.placement import BARE
 from nas_attn.space.search_space import other_of
 from nas_attn.system.wrapping import Line
@@ -126,6 +127,8 @@ def _cost(answer: Answer, found: Shown) -> str:
     predicted = "" if latency.measured else ", predicted, not measured"
     change = f"{_two_digits(latency.reference_ms)} → {milliseconds(latency.ms)}"
     amount = f"{units.times(latency.ratio)} the latency: {change}{on}{predicted}"
+    if found.view is not None:
+        amount += _unlike_the_backbone(answer.now, found.view)
     return f"none; that one would take {amount}" if answer.keeps_bare else amount
 
 
@@ -279,9 +282,7 @@ def _beside(answer: Answer, one: Option) -> str:
     """`dwconv everywhere, 1.08 ×: +1.2 points (+0.3 to +2.1), 99 % likely to help`."""
     gain = one.gain
     at = "" if one.view.latency is None else f", {units.times(one.ratio)}"
-    relative = other_of(one.placement) is not None
-    if relative and answer.now.recipe.training.start == "pretrained":
-        at += ", from its own trained weights"
+    at += _unlike_the_backbone(answer.now, one.view)
     size = units.gained(answer.now.metric, gain.mean, gain.low, gain.high)
     text = f"{network_name(one.view)}{at}: {size}"
     likely = f"{text}, {units.probability(gain.probability)} likely to help"
@@ -295,6 +296,17 @@ def _beside(answer: Answer, one: Option) -> str:
         return f"{text}; may help as much as attention"
     first = "gains more than attention" if lead.mean > 0 else "attention gains more"
     return f"{text}; {first} ({units.probability(max(lead.probability, lead.worse))})"
+
+
+def _unlike_the_backbone(now: Snapshot, view: CandidateView) -> str:
+    """`, from its own trained weights, on images of 240 pixels`: how another network starts and is
+    fed, where this differs; empty: as the backbone.
+    """
+    said = ""
+    if other_of(view.placement) is not None and now.recipe.training.start == "pretrained":
+        said = ", from its own trained weights"
+    side = (view.cost or {}).get(OWN_SIDE)
+    return said if side is None else f"{said}, on images of {side:g} pixels"
 
 
 def _lengths(answer: Answer) -> Iterator[Line]:

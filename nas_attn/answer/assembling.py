@@ -174,7 +174,7 @@ def _views(
                 ),
                 on_front=False,
                 gains=gains,
-                snippet=snippet_of(row.placement, row.key),
+                snippet=snippet_of(row.placement, row.key, row.cost or {}),
                 means=_means(row, bare_cost),
             )
         )

@@ -161,7 +161,7 @@ def _compare(
         echo(f"'{word}': {taken}", err=True)
     section = latency_section(plan.recipe.latency, settings or ())
     networks = {text: _network(plan, text, placement) for text, placement in asked.items()}
-    sessions = _measure(plan, section, {text: built.model for text, built in networks.items()})
+    sessions = _measure(plan, section, networks)
     shown = {text: (text, built.notation) for text, built in networks.items()}
     _show(context, backbone, shown, sessions)
 
@@ -260,6 +260,7 @@ class Built(NamedTuple):
     key: str
     notation: str
     model: nn.Module
+    shape: tuple[int, int, int]
 
 
 def _network(plan: Plan, text: str, placement: Placement | None) -> Built:
@@ -270,25 +271,26 @@ def _network(plan: Plan, text: str, placement: Placement | None) -> Built:
     if placement is None:
         shape = plan.input_shape
         classes = plan.classes
-        return Built(
-            text, text, backbones.build(backbone_section(text), input_shape=shape, classes=classes)
-        )
+        model = backbones.build(backbone_section(text), input_shape=shape, classes=classes)
+        return Built(text, text, model, shape)
     resolved = plan.resolved(placement)
-    return Built(resolved.key, resolved.text, plan.network(resolved, 0))
+    model = plan.network(resolved, 0)
+    return Built(resolved.key, resolved.text, model, plan.shape_of(resolved))
 
 
-def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module]) -> list[Session]:
+def _measure(plan: Plan, section: LatencySection, networks: Mapping[str, Built]) -> list[Session]:
     from nas_attn.latency.locks import DeviceLock
     from nas_attn.latency.ratios import open_keys
     from nas_attn.latency.session import measure
 
-    enough = partial(open_keys, keys=models, tolerance=section.tolerance)
+    enough = partial(open_keys, keys=networks, tolerance=section.tolerance)
     return list(
         measure(
             section,
             reference=plan.bare(0),
-            candidates=models,
+            candidates={text: built.model for text, built in networks.items()},
             input_shape=plan.input_shape,
+            own_shapes={text: built.shape for text, built in networks.items()},
             seed=0,
             still_open=enough,
             lock=DeviceLock.for_section(section),

@@ -155,14 +155,19 @@ def _trained_network(
 ) -> TrainedNetwork:
     """The network of a run; None: that of the search. `stored`: its score."""
     recipe = protocol_recipe(opened.store, SEARCH if run is None else run.protocol)
-    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+    data = data_of(tasks.of(recipe))
+    dataset = data.load(recipe, device="cpu")
     compare(opened.store, recipe, dataset)
+    plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
+    model = trained_model(opened, plan, view, run)
+    own = plan.like(plan.resolved(view.placement).other)
+    if data.section(own.recipe) != data.section(recipe):
+        # another backbone takes the images in its own way
+        dataset = data.load(own.recipe, device="cpu")
     if dataset is not None and stored is not None:
         # the images that its weights have not seen
         dataset = dataset.of_seed(stored.score.seed)
-    plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
-    model = trained_model(opened, plan, view, run)
-    return TrainedNetwork(recipe, dataset, plan, model, describe(plan, dataset, view))
+    return TrainedNetwork(own.recipe, dataset, own, model, describe(own, dataset, view))
 
 
 def _compared(
@@ -201,7 +206,7 @@ def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Descri
     return Described(
         plan.like(resolved.other).recipe.network,
         resolved,
-        plan.input_shape,
+        plan.shape_of(resolved),
         answers_of(task).interface(plan, dataset),
         task,
     )

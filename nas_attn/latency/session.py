@@ -15,9 +15,11 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager, nullcontext
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from nas_attn.attention.choice import Knob
 from nas_attn.errors import DeviceLost, MeasurementError, Unmeasurable, first_line
@@ -47,6 +49,7 @@ def run_session(  # noqa: PLR0913 - public; all but the first have a name
     candidates: Mapping[str, nn.Module],
     input_shape: tuple[int, ...],
     seed: int,
+    own_shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
     lock: DeviceLock | None = None,
     kept: MutableMapping[str, Net] | None = None,
     images: Tensor | None = None,
@@ -58,6 +61,8 @@ def run_session(  # noqa: PLR0913 - public; all but the first have a name
     ones. It times copies, with batches of the section's size of inputs (C, H, W).
 
     Args:
+        own_shapes: key -> (C, H, W) of the inputs of a candidate that takes others than the
+            backbone.
         lock: held while timing, not while compiling or exporting; None: the caller holds it.
         kept: cache for networks that take long to prepare: one mapping per section, reference and
             input shape.
@@ -77,8 +82,10 @@ def run_session(  # noqa: PLR0913 - public; all but the first have a name
     began = time.perf_counter()
     machine = fingerprint(section)
     with measuring(section):
-        x = example_input(section, input_shape, seed)
-        nets = _prepare_all(section, reference, candidates, x, kept, images)
+        shapes = {"reference": input_shape, "control": input_shape}
+        shapes |= {candidate_name(key): own_shapes.get(key, input_shape) for key in candidates}
+        inputs = {name: example_input(section, shape, seed) for name, shape in shapes.items()}
+        nets = _prepare_all(section, reference, candidates, inputs, kept, images)
         alone: list[str] = []
         with lock.exclusive() if lock is not None else nullcontext(alone) as beside:
             times, calls = _rounds(section, nets, candidates, random.Random(seed))
@@ -116,6 +123,7 @@ def measure(  # noqa: PLR0913 - public; all but the first have a name
     input_shape: tuple[int, ...],
     seed: int,
     still_open: StillOpen,
+    own_shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
     lock: DeviceLock | None = None,
     images: Tensor | None = None,
 ) -> Iterator[Session]:
@@ -130,6 +138,7 @@ def measure(  # noqa: PLR0913 - public; all but the first have a name
         input_shape: (C, H, W).
         seed: of the inputs and the order.
         still_open: from the sessions so far, the keys that need more, the neediest first.
+        own_shapes: as in `run_session`.
         lock: of the device; None: the caller holds it.
         images: as in `run_session`.
 
@@ -149,6 +158,7 @@ def measure(  # noqa: PLR0913 - public; all but the first have a name
             candidates={key: candidates[key] for key in group},
             input_shape=input_shape,
             seed=rng.getrandbits(31),
+            own_shapes=own_shapes,
             lock=lock,
             kept=kept,
             images=images,
@@ -225,11 +235,11 @@ def _prepare_all(
     section: LatencySection,
     reference: nn.Module,
     candidates: Mapping[str, nn.Module],
-    x: Tensor,
+    inputs: Mapping[str, Tensor],
     kept: MutableMapping[str, Net] | None,
     images: Tensor | None,
 ) -> list[Net]:
-    """Reference, control, candidates, prepared for timing."""
+    """Reference, control, candidates, prepared for timing; `inputs`: of each by its name."""
     store: MutableMapping[str, Net] = {}
     if kept is not None and section.row.costly:
         store = kept
@@ -241,13 +251,15 @@ def _prepare_all(
             # the same file, sent once more
             store[name] = store["reference"]
         elif name not in store:
-            store[name] = _prepare_one(name, model, section, x, images)
+            store[name] = _prepare_one(name, model, section, inputs[name], images)
     return [store[name] for name in named]
 
 
 def _prepare_one(
     name: str, model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None
 ) -> Net:
+    if images is not None and images.shape[1:] != x.shape[1:]:
+        images = interpolate(images, x.shape[2:], mode="bilinear", antialias=True)
     with _naming(name, section):
         with (
             torch.inference_mode(False),

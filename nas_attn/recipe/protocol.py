@@ -233,10 +233,15 @@ class TrainingSection(Section):
     @classmethod
     def _with_usual(cls, table: Any) -> Any:
         """With the rungs of a start from a backbone, and the keys of a preset."""
-        if isinstance(table, dict) and table.get("layer_decay") == 1:
+        if isinstance(table, dict) and "layer_decay" in table:
             # what studies kept that were begun while there was such a key, and none for the head
-            table = {key: value for key, value in table.items() if key != "layer_decay"}
             table = {"head_learning_rate": 1.0, **table}
+            decay = table.pop("layer_decay")
+            if decay != 1:
+                raise ValueError(
+                    f"layer_decay = {decay} is gone: only the version that has begun a study with"
+                    " it can go on; in a new one give backbone_learning_rate"
+                )
         if isinstance(table, dict) and table.get("start") == "backbone":
             table = {"rungs": [1, 3], **table}
         preset = table.get("preset") if isinstance(table, dict) else None

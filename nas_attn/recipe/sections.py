@@ -397,7 +397,8 @@ class SearchSection(Section):
     are relatives of the backbone: a larger one near attention's latency (with a limit, the slowest
     within it), a smaller one, one that is larger in another way, and the smaller one with the best
     placement.
-    Each starts as the backbone does, at random or from its own published weights. `none`: no
+    Each starts as the backbone does, at random or from its own published weights, for which its
+    images are prepared, if the backbone's are prepared for its own. `none`: no
     controls, plain convolutions neither. Or their names, `["resnet8(width=22)"]`: these are all
     tried, first; beside a backbone that starts from a file of weights, from their published ones.
     """

@@ -20,8 +20,10 @@ Load = Callable[[], Function]
 """Imports a function or class, and returns it."""
 LoadClass = Callable[[], type[Any]]
 
-# At batch size 1, counted and not measured: name in `COSTS` -> number
+# At batch size 1, counted and not measured: name in `COSTS` -> number; and `OWN_SIDE`
 Costs = Mapping[str, float]
+# the side in pixels of another backbone's images, where they are larger or smaller than the study's
+OWN_SIDE = "input_side"
 
 
 @dataclass(frozen=True, slots=True)

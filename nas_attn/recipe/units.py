@@ -84,9 +84,11 @@ NUMBER = Unit(
 )
 _UNITS: Mapping[str, Unit] = {"ratio": RATIO, "count": COUNT, "bytes": BYTES, "number": NUMBER}
 _METRICS: Mapping[str, Unit] = {"share": SHARE_UNIT, "number": NUMBER, "loss": NUMBER}
-_KNOWN: Mapping[str, tuple[str, Unit]] = {
-    row.name: (row.title, _METRICS[row.kind]) for row in tables.METRICS.values()
-} | {row.name: (row.title, _UNITS[row.unit]) for row in tables.COSTS.values()}
+_KNOWN: Mapping[str, tuple[str, Unit]] = (
+    {row.name: (row.title, _METRICS[row.kind]) for row in tables.METRICS.values()}
+    | {row.name: (row.title, _UNITS[row.unit]) for row in tables.COSTS.values()}
+    | {tables.OWN_SIDE: ("pixels a side", COUNT)}
+)
 """Name -> title and format. A user's metrics are missing here: they are plain numbers."""
 
 

@@ -188,6 +188,7 @@ class Measurer:
                     reference=self._model(None),
                     candidates={key: self._model(resolved) for key, resolved in group.items()},
                     input_shape=self._plan.input_shape,
+                    own_shapes={key: self._plan.shape_of(one) for key, one in group.items()},
                     seed=self._random.getrandbits(31),
                     lock=self._lock,
                     kept=self._nets,

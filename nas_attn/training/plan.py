@@ -23,8 +23,15 @@ from nas_attn.errors import BackboneError, RecipeError, StudyError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import frozen_recipe, other_backbone
-from nas_attn.recipe.recipe import DataSection, Recipe, TrainingSection, objective_name
-from nas_attn.recipe.tables import COSTS, Cost, Costs
+from nas_attn.recipe.recipe import (
+    BackboneSection,
+    DataSection,
+    Recipe,
+    TrainingSection,
+    objective_name,
+)
+from nas_attn.recipe.sections import height_and_width
+from nas_attn.recipe.tables import COSTS, OWN_SIDE, Cost, Costs
 from nas_attn.space.placement import BARE, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space.search_space import BACKBONE_SITE, SearchSpace, other_of, resolve
 from nas_attn.storage.records import Latency
@@ -57,6 +64,7 @@ class Plan:
     _others: dict[Choice, tuple[Site, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _like: dict[Choice, Plan] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def resolved(self, placement: Placement) -> ResolvedPlacement:
         """The network of a placement. Raises PlacementError: it does not fit its backbone. Raises
@@ -75,14 +83,15 @@ class Plan:
     def sites_of(self, other: Choice) -> tuple[Site, ...]:
         """The sites of another backbone. Raises BackboneError."""
         if other not in self._others:
-            self._others[other] = _found_sites(self.bare(0, other), self.recipe, self.input_shape)
+            plan = self.like(other)
+            self._others[other] = _found_sites(plan.bare(0), plan.recipe, plan.input_shape)
         return self._others[other]
 
     def bare(self, seed: int, other: Choice | None = None) -> nn.Module:
         """The bare backbone, or the `other`, with the seed's random weights; torch's global
         generator keeps its state.
         """
-        build = self.build if other is None else self.like(other).build
+        build = self.like(other).build
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return build()
@@ -94,21 +103,31 @@ class Plan:
     def like(self, other: Choice | None) -> Plan:
         """The same plan with another backbone, without sites, which nothing is placed at; None: the
         plan itself. Where the study's backbone starts from a file of weights, another network
-        starts from its published ones.
+        starts from its published ones, and takes images as these are made for.
         """
         if other is None:
             return self
-        backbone = other_backbone(self.recipe.backbone, other)
+        if other not in self._like:
+            self._like[other] = self._with(other_backbone(self.recipe.backbone, other))
+        return self._like[other]
+
+    def _with(self, backbone: BackboneSection) -> Plan:
         update: dict[str, Any] = {"backbone": backbone}
         for name in ("training", "target"):
             section = getattr(self.recipe, name)
             if section.weights is not None and backbone != self.recipe.backbone:
                 update[name] = section.model_copy(update={"weights": "default"})
         recipe = self.recipe.model_copy(update=update)
-        build = partial(
-            backbones.build, recipe.network, input_shape=self.input_shape, classes=self.classes
+        data = data_of(tasks.of(self.recipe))
+        recipe = recipe.model_copy(update={"data": data.of_other(self.recipe, recipe)})
+        size = data.section(recipe).size
+        shape = self.input_shape
+        if size is not None and size != data.section(self.recipe).size:
+            shape = (shape[0], *height_and_width(size))
+        build = partial(backbones.build, recipe.network, input_shape=shape, classes=self.classes)
+        return replace(
+            self, recipe=recipe, input_shape=shape, sites=(), build=build, own_build=None
         )
-        return replace(self, recipe=recipe, sites=(), build=build, own_build=None)
 
     def attach(self, model: nn.Module, resolved: ResolvedPlacement, seed: int) -> nn.Module:
         """Puts a placement's modules into a bare model, in place, with the seed's random
@@ -118,8 +137,17 @@ class Plan:
             torch.manual_seed(seed)
             return attachment.attach(model, resolved)
 
+    def shape_of(self, resolved: ResolvedPlacement) -> tuple[int, int, int]:
+        """(channels, height, width) of one image of a network: other backbones may take others."""
+        return self.like(resolved.other).input_shape
+
     def cost(self, resolved: ResolvedPlacement) -> Costs:
-        return attachment.cost(self.network(resolved, 0), self.input_shape, self.recipe.objectives)
+        """What a network costs on images of its size; the side of its images, where another
+        backbone takes others than the study's.
+        """
+        shape = self.shape_of(resolved)
+        cost = attachment.cost(self.network(resolved, 0), shape, self.recipe.objectives)
+        return cost if shape == self.input_shape else {**cost, OWN_SIDE: shape[1]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class StudyTrainer:
         """Begins with the images of one protocol.
 
         Args:
-            plan: of the training protocol.
+            plan: of the training protocol and the backbone.
             dataset: its images; None: an evaluator brings its own, and nothing is trained here.
             store: the study.
             device: where it trains.
@@ -63,7 +63,7 @@ class StudyTrainer:
 
     def fit(self, model: nn.Module, job: Job) -> tuple[Score, ...]:
         """Trains from the run's last checkpoint, as `Trainer.fit`."""
-        rates = job.rates or candidate_rates(self._plan.like(job.resolved.other), model)
+        rates = job.rates or candidate_rates(self._plan, model)
         with self._trainer(job.seed) as trainer:
             return trainer.fit(
                 model,

@@ -28,7 +28,7 @@ from nas_attn.errors import (
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.recipe.tables import Costs
+from nas_attn.recipe.tables import OWN_SIDE, Costs
 from nas_attn.space.placement import BARE, Assignment, Placement, ResolvedPlacement
 from nas_attn.space.search_space import BACKBONE_SITE
 from nas_attn.storage.artifacts import (
@@ -108,7 +108,7 @@ class Benches:
 
     workplace: Workplace
     plan: Plan
-    _made: dict[str, Workbench] = field(default_factory=dict, init=False)
+    _made: dict[tuple[str, Choice | None], Workbench] = field(default_factory=dict, init=False)
 
     @property
     def search(self) -> Workbench:
@@ -116,10 +116,10 @@ class Benches:
         return self.of(SEARCH)
 
     def of(self, protocol: str) -> Workbench:
-        """The workbench of this protocol. Raises UserError: something is missing. Raises
-        MeasurementError.
+        """The workbench of this protocol, for the study's backbone. Raises UserError: something is
+        missing. Raises MeasurementError.
         """
-        if protocol not in self._made:
+        if (protocol, None) not in self._made:
             store = self.workplace.store
             recipe = protocol_recipe(store, protocol)
             dataset = self._dataset(recipe)
@@ -127,14 +127,26 @@ class Benches:
             now = self.plan.recipe
             if recipe.data != now.data or recipe.network != now.network:
                 plan = plan_for(recipe, dataset, build=self.plan.own_build, kept=kept_sites(store))
-            self._made[protocol] = Workbench(plan, dataset, self.workplace, protocol=protocol)
-        return self._made[protocol]
+            self._made[protocol, None] = Workbench(plan, dataset, self.workplace, protocol=protocol)
+        return self._made[protocol, None]
+
+    def of_run(self, run: Run) -> Workbench:
+        """The workbench that trains a run: of its protocol and its backbone. Raises as `of`."""
+        plan = self.of(run.protocol).plan
+        other = plan.resolved(run.placement).other
+        key = (run.protocol, other)
+        if key not in self._made:
+            dataset = self._dataset(plan.like(other).recipe)
+            self._made[key] = Workbench(
+                plan, dataset, self.workplace, protocol=run.protocol, other=other
+            )
+        return self._made[key]
 
     def _dataset(self, recipe: Recipe) -> Dataset | None:
         reading = data_of(tasks.of(recipe))
         section = reading.section(recipe)
         for bench in self._made.values():
-            same = data_of(bench.task).section(bench.recipe) == section
+            same = data_of(bench.task).section(bench.own.recipe) == section
             if same and bench.dataset is not None:
                 return bench.dataset
         place = self.workplace
@@ -145,7 +157,9 @@ class Benches:
 
 
 class Workbench:
-    """Data, trainer, space and trained backbone for one training protocol of a study."""
+    """Data, trainer, space and trained backbone for one training protocol of a study and one
+    backbone, the study's or another one that it is compared with.
+    """
 
     def __init__(
         self,
@@ -154,10 +168,22 @@ class Workbench:
         workplace: Workplace,
         *,
         protocol: str,
+        other: Choice | None = None,
     ) -> None:
-        """`plan`: of the training protocol; `dataset`: None if an evaluator brings its own."""
+        """Begins with the images of one backbone.
+
+        Args:
+            plan: of the training protocol.
+            dataset: as the backbone takes it; None if an evaluator brings its own.
+            workplace: of the worker.
+            protocol: the training protocol's name.
+            other: the other backbone; None: the study's.
+        """
         recipe = plan.recipe
         self.plan = plan
+        # how this backbone's networks are built and fed
+        self.own = plan.like(other)
+        self.other = other
         self.recipe = recipe
         self.dataset = dataset
         self.protocol = protocol
@@ -167,7 +193,7 @@ class Workbench:
         self.device = pick_device(workplace.device)
         execution_on(recipe.training, self.device)
         self.task = tasks.of(recipe)
-        measures = protocol == SEARCH and "latency" in wanted(recipe)
+        measures = protocol == SEARCH and other is None and "latency" in wanted(recipe)
         self.measurer: Measurer | None = None
         if measures:
             images = calibration(recipe, dataset)
@@ -180,7 +206,7 @@ class Workbench:
             bare = plan.bare(0)
             self.arithmetic = study_arithmetic(self.store, recipe, protocol, self.device, bare)
         self._own = StudyTrainer(
-            plan,
+            self.own,
             dataset,
             self.store,
             device=self.device,
@@ -192,11 +218,11 @@ class Workbench:
             self._trainer = EvaluatorTrainer(
                 evaluator, folder=workplace.folder, device=str(self.device), threads=threads.number
             )
-        # The backbone whose weights are kept.
-        self._kept: tuple[int, Choice | None] = (-1, None)
+        # number of the backbone whose weights are kept
+        self._kept = -1
         self._weights: Mapping[str, Any] | None = None
         if recipe.training.start == "pretrained":
-            self.start_weights(0, None)
+            self.start_weights(0)
 
     def check(
         self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]
@@ -262,13 +288,14 @@ class Workbench:
             TrainingError: it cannot be trained, or its attention took no part.
         """
         # outside `own_fault`: this failure is not the candidate's
-        self.start_weights(run.backbone, resolved.other)
+        self.start_weights(run.backbone)
         with own_fault("training it", self.device):
+            self._require_same_size(run.key)
             model = self.start(resolved, run.seed, run.backbone)
 
             def on_rung(score: Score) -> bool:
                 # only if the network's attention took part in it
-                require_participation(self._trainer.scored(model), resolved, self.plan.input_shape)
+                require_participation(self._trainer.scored(model), resolved, self.own.input_shape)
                 self._keep_labels(self.protocol, run.seed)
                 kept = score.kept
                 if score.rung < self.recipe.training.last_rung:
@@ -356,7 +383,7 @@ class Workbench:
         """Trains one of the study's backbones and keeps it; OperationError if that fails."""
         section = self.recipe.training
         resolved = self.plan.resolved(run.placement)
-        model = self.plan.bare(run.seed, resolved.other).to(self.device)
+        model = self.own.bare(run.seed).to(self.device)
 
         def on_rung(score: Score) -> bool:
             self.store.add_score(run, score, lease=lease)
@@ -393,8 +420,8 @@ class Workbench:
 
     def start(self, resolved: ResolvedPlacement, seed: int, backbone: int) -> nn.Module:
         """The candidate's network as its training begins, from the backbone of this number."""
-        model = self.plan.bare(seed, resolved.other)
-        weights = self.start_weights(backbone, resolved.other)
+        model = self.own.bare(seed)
+        weights = self.start_weights(backbone)
         if weights is not None:
             restore(model, weights)
         return self.plan.attach(model, resolved, seed).to(self.device)
@@ -415,25 +442,35 @@ class Workbench:
             bare = Placement((Assignment(BACKBONE_SITE, other),))
         return Run(key, bare, seed, run.backbone, SEARCH, BACKBONE)
 
-    def start_weights(self, backbone: int, other: Choice | None) -> Mapping[str, Any] | None:
-        """Weights of the bare backbone, or of the `other`, from which a run starts; None if it
-        starts from scratch.
-        """
+    def start_weights(self, backbone: int) -> Mapping[str, Any] | None:
+        """Weights of the bare backbone from which a run starts; None if it starts from scratch."""
         start = self.recipe.training.start
         # given weights are the same for all of the study's backbones
-        kept = (backbone if start == "backbone" else 0, other)
+        kept = backbone if start == "backbone" else 0
         if start == "scratch" or self._kept == kept:
             return self._weights
         if start == "pretrained":
-            self._weights = given_weights(self.plan.like(other))[0]
+            self._weights = given_weights(self.own)[0]
         else:
-            self._weights = self._trained_weights(backbone, other)
+            self._weights = self._trained_weights(backbone)
         self._kept = kept
         return self._weights
 
-    def _trained_weights(self, backbone: int, other: Choice | None) -> Mapping[str, Any]:
+    def _require_same_size(self, key: str) -> None:
+        """Raises TrainingError: an earlier version has counted and timed a network on images of the
+        study's size, not of its own.
+        """
+        candidate = self.store.candidate(key)
+        cost = None if candidate is None else candidate.cost
+        if self.own.input_shape != self.plan.input_shape and cost and OWN_SIDE not in cost:
+            raise TrainingError(
+                "an earlier version has compared it at the study's input size, and it takes images"
+                f" of {self.own.input_shape[1]} pixels: compare it in a new study"
+            )
+
+    def _trained_weights(self, backbone: int) -> Mapping[str, Any]:
         """Weights that the study has trained. Raises BackboneLost: they must be trained first."""
-        name = backbone_name(backbone, backbone_key(other))
+        name = backbone_name(backbone, backbone_key(self.other))
         content = self.store.backbones.get(name)
         if not content:
             raise BackboneLost(f"backbone {backbone} is missing: it is trained first")

@@ -22,6 +22,8 @@ from command_line import (
 )
 from materials import photographs
 
+from nas_attn.errors import StorageError
+from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.report import publishing
 from nas_attn.searching.prepare import beginning
@@ -141,3 +143,14 @@ def test_an_earlier_training_of_its_own_is_found_again(earlier: Path) -> None:
 def test_a_preset_gives_an_earlier_study_no_key_that_it_did_not_have() -> None:
     earlier_keys = {"preset": "fine-tune", "layer_decay": 1.0}
     assert TrainingSection.model_validate(earlier_keys).head_learning_rate == 1
+
+
+def test_a_study_with_layer_decay_says_who_can_go_on(earlier: Path) -> None:
+    opened = open_study("half", URL)
+    table = json.loads(opened.recipe.to_json())
+    table["training"]["layer_decay"] = 0.75
+    with pytest.raises(
+        StorageError, match=r"layer_decay = 0\.75 is gone.* backbone_learning_rate.* the version"
+    ):
+        frozen_recipe(json.dumps(table), where="study 'half'")
+    opened.database.close()

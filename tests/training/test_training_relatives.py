@@ -57,7 +57,7 @@ def test_equal_networks_have_equal_keys_and_others_do_not(plan: Plan) -> None:
 
 def test_the_code_of_an_answer_builds_the_network(plan: Plan, recipe: Recipe) -> None:
     resolved = plan.resolved(parse(f"{NARROW} stage2=eca"))
-    code = snippets(recipe, BuiltFor(SHAPE, 10))(resolved.placement, resolved.key)
+    code = snippets(recipe, BuiltFor(SHAPE, 10))(resolved.placement, resolved.key, {})
     names: dict[str, object] = {}
     exec(code, names)
     shapes = [tuple(p.shape) for p in names["model"].parameters()]  # type: ignore[attr-defined]

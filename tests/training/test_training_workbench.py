@@ -23,6 +23,7 @@ from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
 from nas_attn.storage.artifacts import answer_artifact
 from nas_attn.storage.opening import OpenStudy, open_study
+from nas_attn.storage.rows import Run
 from nas_attn.training.plan import study_plan
 from nas_attn.training.workbench import Benches, Workplace
 
@@ -204,10 +205,10 @@ def test_given_weights_are_read_once_for_all_runs_of_a_backbone(tiny: Path) -> N
     recipe = load_recipe("tiny.toml", overrides={"training": given, "target": given})
     opened = beginning.begin(recipe, f"sqlite:///{tiny}/nas_attn.db")
     workplace = Workplace(opened.store, opened.artifacts, "test", opened.folder, "cpu")
-    bench = Benches(workplace, study_plan(opened.store)).search
-    other = parse("backbone=resnet8(width=4)").assignments[0].choice
-    for choice in (None, other):
-        first = bench.start_weights(0, choice)
+    benches = Benches(workplace, study_plan(opened.store))
+    for placement in (BARE, parse("backbone=resnet8(width=4)")):
+        bench = benches.of_run(Run("key", placement, 0, 0, SEARCH, SEARCH))
+        first = bench.start_weights(0)
         assert first is not None
         assert torch.equal(first["conv1.weight"], bare.state_dict()["conv1.weight"])
-        assert bench.start_weights(1, choice) is first
+        assert bench.start_weights(1) is first

@@ -120,4 +120,4 @@ class Retraining(TaskSource):
 
     @override
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
-        self.worker.benches.of(row.run.protocol).keep_weights(row.run.files, model, lease)
+        self.worker.benches.of_run(row.run).keep_weights(row.run.files, model, lease)

@@ -393,7 +393,7 @@ class Search(TaskSource):
             self.store.weights_lost.put(row.run.key, not_kept("none"))
             return
         if self._gives_weights(row.run):
-            self.bench.keep_weights(row.run.key, model, lease)
+            self.worker.benches.of_run(row.run).keep_weights(row.run.key, model, lease)
 
     def _gives_weights(self, run: Run) -> bool:
         """Whether it is the first run of its candidate."""

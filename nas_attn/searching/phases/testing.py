@@ -185,7 +185,7 @@ class Validation(TaskSource):
     @override
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """Scores the run on the test split, once."""
-        bench = self.worker.benches.of(row.run.protocol)
+        bench = self.worker.benches.of_run(row.run)
         bench.test(row.run, model, lease=lease)
         bench.keep_weights(row.run.files, model, lease)
 

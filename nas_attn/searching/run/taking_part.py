@@ -193,7 +193,7 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
     scores: list[Score] = []
 
     def once(worker: Worker, lease: Lease) -> Sequence[Score]:
-        bench = worker.benches.search
+        bench = worker.benches.of_run(original)
         return bench.train(
             run,
             worker.resolved(original),

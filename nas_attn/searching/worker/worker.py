@@ -335,7 +335,7 @@ class Worker:
         source = step.source
         lease = step.lease
         run = row.run
-        bench = self.benches.of(row.run.protocol)
+        bench = self.benches.of_run(run)
         state = "done"
         reason = ""
         try:

@@ -10,7 +10,7 @@ from typing_extensions import override
 from nas_attn.data.inventory import Inventory
 from nas_attn.errors import DataError, shorten
 from nas_attn.recipe.recipe import DataSection, Recipe
-from nas_attn.recipe.sections import height_and_width
+from nas_attn.recipe.sections import InputSize, height_and_width
 from nas_attn.recipe.tables import find_data_set
 from nas_attn.recipe.task import EXTERNAL, InputProposal, Task
 from nas_attn.training.tasks.detection import fixed_side, usual_side
@@ -19,10 +19,38 @@ if TYPE_CHECKING:
     # A module that loads torch.
     import torch
 
+    from nas_attn.backbones.weights_input import WeightsInput
     from nas_attn.data.dataset import Dataset
 
 # most networks halve the sides five times
 STRIDE = 32
+
+
+def _input_of_weights(recipe: Recipe) -> WeightsInput | None:
+    """The input that the weights of a recipe's network are made for; None: nobody knows one, or its
+    images are grey.
+    """
+    row = find_data_set(recipe.data.name)
+    if row is not None and row.grey:
+        return None
+    from nas_attn.backbones.weights_input import weights_input
+
+    converts = bool(recipe.backbone.options.get("transform_input"))
+    weights = recipe.training.weights or recipe.target.weights
+    return weights_input(recipe.backbone.name, weights, converts=converts)
+
+
+def _is_sized(section: DataSection) -> bool:
+    """Whether images become as large as the weights want them."""
+    return section.name.startswith(("folder:", "coco:"))
+
+
+def _usual_options(section: DataSection, own: WeightsInput, size: InputSize) -> dict[str, Any]:
+    """How images are scaled for weights, in `data.options`."""
+    usual: dict[str, Any] = {"interpolation": own.interpolation}
+    if isinstance(size, int) and section.fit == "cut":
+        usual["resize"] = own.resize_for(size)
+    return usual
 
 
 def data_of(task: Task) -> TaskData:
@@ -42,28 +70,43 @@ class TaskData:
         and scaling, unless the recipe says them.
         """
         section = recipe.data
-        row = find_data_set(section.name)
-        if row is not None and row.grey:
-            return section
-        from nas_attn.backbones.weights_input import weights_input
-
-        converts = bool(recipe.backbone.options.get("transform_input"))
-        weights = recipe.training.weights or recipe.target.weights
-        own = weights_input(recipe.backbone.name, weights, converts=converts)
+        own = _input_of_weights(recipe)
         if own is None:
             return section
         changed: dict[str, Any] = {}
         if section.mean is None and section.channels is None:
             changed["mean"] = list(own.mean)
             changed["std"] = list(own.std)
-        if section.name.startswith(("folder:", "coco:")) and own.size:
+        if _is_sized(section) and own.size:
             size = section.size or own.size
-            usual: dict[str, Any] = {"interpolation": own.interpolation}
-            if isinstance(size, int) and section.fit == "cut":
-                usual["resize"] = own.resize_for(size)
             changed["size"] = size
-            changed["options"] = {**usual, **section.options}
+            changed["options"] = {**_usual_options(section, own, size), **section.options}
         return section.model_copy(update=changed)
+
+    def of_other(self, recipe: Recipe, other: Recipe) -> DataSection:
+        """A recipe's data as another network takes them.
+
+        What the recipe says of them as its own weights want it, size, crop, scaling and
+        normalisation, is the other's own; all else, a smaller size for example, holds for both.
+
+        Args:
+            recipe: the study's.
+            other: the same with another network and what that starts from.
+        """
+        section = recipe.data
+        own = _input_of_weights(recipe)
+        if own is None or own == _input_of_weights(other):
+            return section
+        unsaid: dict[str, Any] = {}
+        if (section.mean, section.std) == (list(own.mean), list(own.std)):
+            unsaid |= {"mean": None, "std": None}
+        if _is_sized(section) and own.size:
+            usual = _usual_options(section, own, section.size or own.size)
+            given = section.options.items()
+            unsaid["options"] = {name: value for name, value in given if value != usual.get(name)}
+            if section.size == own.size:
+                unsaid["size"] = None
+        return self.section(other.model_copy(update={"data": section.model_copy(update=unsaid)}))
 
     def load(
         self, recipe: Recipe, *, device: torch.device | str, workers: int = 1
