@@ -61,8 +61,8 @@ SPLITS_WAY = (
 )
 OTHER_LAYOUTS = (
     "give the folder that holds them, unpacked; a CSV file with a column of images is read with"
-    " --task multi-label or --task regression, images beside masks with --task segmentation, boxes"
-    f" with --data coco:FOLDER or yolo:PATH.yaml; of splits, {SPLITS_WAY}"
+    " --task classification, multi-label or regression, images beside masks with --task"
+    f" segmentation, boxes with --data coco:FOLDER or yolo:PATH.yaml; of splits, {SPLITS_WAY}"
 )
 
 

@@ -43,7 +43,9 @@ RECURRING_OF_COMMAS = 0.5
 # whole numbers that recur are classes if they are no more
 MOST_CODES = 20
 # what is known of whoever is in the image, and is learnt only if nothing else is there
-_ABOUT = re.compile(r"(patient.?)?(age|sex|gender|male|female|weight|height|bmi)", re.IGNORECASE)
+_ABOUT = re.compile(
+    r"(patient.?)?((age|sex|gender|male|female|bmi)([^a-z].*)?|weight|height)", re.IGNORECASE
+)
 
 
 # what a column has
@@ -92,7 +94,7 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     except DataError:
         return Lesson()
     paths = table.column(image)
-    if kind is None and not any(map(there.find, paths)):
+    if kind is None and not any(there.find(paths)):
         raise DataError(
             f"'{root}' has no folders of classes, and no column of '{file}' names its images:"
             f" '{shorten(paths[0])}' is not in '{root}'; give the table a column with their paths"
@@ -100,7 +102,13 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     beside = [name for name in table.header if name and name != image and name.lower() != "split"]
     group = group_of({name: table.column(name) for name in beside if name not in columns})
     every = [name for name in beside if name != group]
-    forms = {name: _form(table.column(name)) for name in columns or every}
+    commas = table.has_decimal_commas
+    forms = {name: _form(table.column(name), commas) for name in columns or every}
+    if group and not {*forms.values()} - {"", RUNNING}:
+        # it is all that can be learnt
+        every = beside
+        forms = {name: _form(table.column(name), commas) for name in beside}
+        group = ""
     if not columns:
         # a running number tells images apart, and what is known of whoever is in the image is
         # learnt only if nothing else is there
@@ -131,15 +139,15 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     return Lesson(found, why, () if whole else tuple(taken), choice, group, placed)
 
 
-def _form(cells: Sequence[str]) -> str:
+def _form(cells: Sequence[str], commas: bool) -> str:
     """What nearly all cells of a column have, the others may be mistakes; empty: nothing that is
-    learnt.
+    learnt. `commas`: whether those in numbers are decimal ones.
     """
     if sum(map(is_bit, cells)) >= NEARLY_ALL * len(cells):
         return BITS
     recurs = 2 <= len(set(cells)) <= len(cells) / 2
-    if sum(map(is_number, cells)) >= NEARLY_ALL * len(cells):
-        values = list(map(number, cells))
+    if sum(is_number(cell, commas) for cell in cells) >= NEARLY_ALL * len(cells):
+        values = [number(cell, commas) for cell in cells]
         if len(values) > 2 and all(values[0] + at == value for at, value in enumerate(values)):
             return RUNNING
         whole = all(value >= 0 and value.is_integer() for value in values)

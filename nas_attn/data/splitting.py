@@ -276,8 +276,9 @@ def groups_of(
     return np.array(groups)
 
 
-def csv_rows(file: Path, what: str, delimiters: str = ",") -> list[list[str]]:
-    """Returns the lines of a CSV file. Raises DataError: it cannot be read.
+def csv_rows(file: Path, what: str, delimiters: str = ",") -> tuple[str, list[list[str]]]:
+    """Returns what stands between a CSV file's cells, and its lines. Raises DataError: it cannot be
+    read.
 
     Args:
         file: The file.
@@ -289,14 +290,14 @@ def csv_rows(file: Path, what: str, delimiters: str = ",") -> list[list[str]]:
             first = opened.readline()
             opened.seek(0)
             delimiter = max(delimiters, key=first.count)
-            return list(csv.reader(opened, strict=True, delimiter=delimiter))
+            return delimiter, list(csv.reader(opened, strict=True, delimiter=delimiter))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{what} '{file}' cannot be read: {shorten(str(error))}") from None
 
 
 def _read(file: Path) -> dict[str, str]:
     """Image -> its group."""
-    rows = csv_rows(file, "data.groups.file")
+    _, rows = csv_rows(file, "data.groups.file")
     if not rows or rows[0] != GROUP_COLUMNS:
         raise DataError(f"data.groups.file '{file}' must begin with the line 'image,group'")
     group_by_image: dict[str, str] = {}

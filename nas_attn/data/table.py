@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 
 from nas_attn.data import folder
 from nas_attn.data.decoding import Source
-from nas_attn.data.folder import SPLIT_NAMES, image_folder, plain, split_folders, walk
+from nas_attn.data.folder import (
+    SPLIT_NAMES,
+    image_endings,
+    image_folder,
+    plain,
+    split_folders,
+    walk,
+)
 from nas_attn.data.inventory import WHOLE, Remark
 from nas_attn.data.samples import Samples, below
 from nas_attn.data.splitting import csv_rows, groups_of
@@ -38,17 +45,24 @@ DELIMITERS = ",;\t"
 SEPARATORS = (";", "|", ",")
 # in the names of tables to be handed in, which have no labels
 HANDED_IN = "submission"
-# of columns whose values stand for several images each
+# of columns whose values stand for several images each, however few there are
 _GROUP = re.compile(
-    r"patient|subject|person|participant|individual|identity|animal|donor|case|study|series|scene"
-    r"|session|video|clip|film|sequence|lesion|specimen|slide|plot|group|\bpid$|\buid$|\bmrn$",
+    r"patient|subject|participant|donor|study|series|session|video|clip|film|\bpid$|\buid$|\bmrn$",
+    re.IGNORECASE,
+)
+# that are classes, too, if they have few values
+_GROUP_OR_CLASS = re.compile(
+    "person|individual|identity|animal|case|scene|sequence|lesion|specimen|slide|plot|group",
     re.IGNORECASE,
 )
 # images of a group, in the mean: at least; at most where only the values show that it is one
 LEAST_OF_GROUP = 1.5
 MOST_OF_GROUP = 50
-# values of such a column
+# values of a column whose name does not say that they are groups
 LEAST_UNNAMED = 10
+# a number that may have a decimal comma or one of thousands
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_TRUTHS = {"false": 0.0, "true": 1.0}
 # labels or columns that are told of
 SHOWN_COLUMNS = 12
 _SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
@@ -66,6 +80,8 @@ class LabelTable:
     # by the files' names, or WHOLE
     splits: Sequence[str]
     rows: Sequence[Mapping[str, str]]
+    # whether a comma in a number is a decimal one: no comma parts the cells
+    has_decimal_commas: bool
 
     @classmethod
     def of(cls, files: Mapping[str, Path]) -> LabelTable:
@@ -73,9 +89,12 @@ class LabelTable:
         length.
         """
         headers: list[list[str]] = []
+        signs = set()
         lines: list[tuple[str, str, dict[str, str]]] = []
         for split, file in files.items():
-            cells = [[cell.strip() for cell in row] for row in csv_rows(file, "table", DELIMITERS)]
+            sign, found = csv_rows(file, "table", DELIMITERS)
+            signs.add(sign)
+            cells = [[cell.strip() for cell in row] for row in found]
             header, *rows = [row for row in cells if any(row)] or [[]]
             headers.append(header)
             if not rows:
@@ -94,7 +113,8 @@ class LabelTable:
                     )
                 lines.append((place, split, dict(zip(header, row, strict=True))))
         places, splits, rows_of_all = zip(*lines, strict=True)
-        return cls(next(iter(files.values())), headers[0], places, splits, rows_of_all)
+        file = next(iter(files.values()))
+        return cls(file, headers[0], places, splits, rows_of_all, "," not in signs)
 
     def column(self, name: str, *, filled: bool = False) -> list[str]:
         """The cells of a column. Raises DataError: there is none, or one should be `filled` and is
@@ -169,7 +189,8 @@ def tables_of(root: Path, where: TableSection, groups: str | None = None) -> dic
 
 class FilesByName:
     """Finds the files that a table names: by path or name, with or without an ending, in the same
-    letters, or in others of them, with another ending, or with other folders before.
+    letters, or in others of them, with another ending, or with other folders before. In all lines,
+    as many folders at the beginning are ignored as it takes to find most files.
     """
 
     def __init__(self, root: Path) -> None:
@@ -181,48 +202,66 @@ class FilesByName:
             for key in exact | set(map(plain, exact)):
                 self._by_name.setdefault(key, []).append(path)
 
-    def find(self, name: str) -> list[Path]:
-        """The files that a name may stand for."""
-        path = PurePosixPath(name.replace("\\", "/"))
-        for begin in range(len(path.parts)):
-            tail = PurePosixPath(*path.parts[begin:])
-            for key in (str(tail), plain(str(tail)), plain(str(tail.with_suffix("")))):
-                found = self._by_name.get(key, [])
-                exact = self.walked.root / name
-                if found:
-                    return [exact] if exact in found else found
-        return []
+    def find(self, names: Sequence[str]) -> list[list[Path]]:
+        """The files that each of the names may stand for."""
+        paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
+        best: list[list[Path]] = []
+        for ignored in range(max(len(path.parts) for path in paths)):
+            found = [self._of(path, ignored) for path in paths]
+            if sum(map(bool, found)) > sum(map(bool, best)):
+                best = found
+            if 2 * sum(map(bool, best)) >= len(names):
+                return best
+        return best or [[] for _ in names]
+
+    def _of(self, path: PurePosixPath, ignored: int) -> list[Path]:
+        """The files that a path may stand for, without so many of its folders."""
+        tail = PurePosixPath(*path.parts[min(ignored, len(path.parts) - 1) :])
+        keys = [str(tail), plain(str(tail))]
+        if tail.suffix.lower() in image_endings():
+            keys.append(plain(str(tail.with_suffix(""))))
+        found = next((self._by_name[key] for key in keys if key in self._by_name), [])
+        exact = self.walked.root / path
+        return [exact] if exact in found else found
 
     def column(self, table: LabelTable) -> str:
         """The column with the images: the one that names most. Raises DataError: the table has no
         line with names.
         """
-        if self.find(table.header[0]):
+        if self.find(table.header[:1])[0]:
             raise DataError(
                 f"'{table.file}' begins with an image: write a first line with the columns' names,"
                 " like image,cat,dog"
             )
 
         def named(column: str) -> int:
-            found = map(self.find, table.column(column))
-            return len({paths[0] for paths in found if paths})
+            return len({paths[0] for paths in self.find(table.column(column)) if paths})
 
         # where none names any, the first
         return max(filter(None, table.header), key=named, default=table.header[0])
 
     def images(self, table: LabelTable, column: str) -> list[Path]:
-        """The image of each line. Raises DataError: one is missing, or may be several."""
+        """The image of each line. Raises DataError: one is missing, may be several, or has another
+        name in another line.
+        """
         images: list[Path] = []
-        for place, name in zip(table.places, table.column(column), strict=True):
-            found = self.find(name)
+        names = table.column(column)
+        named: dict[Path, str] = {}
+        for place, name, found in zip(table.places, names, self.find(names), strict=True):
             if not found:
                 raise DataError(
                     f"{place}: '{shorten(name)}' is not in '{self.walked.root}': correct it, or"
                     " name the column of images in data.table.image"
                 )
             if len(found) > 1:
-                names = few([below(path, self.walked.root) for path in found])
-                raise DataError(f"{place}: '{name}' may be {names}: give its path in the folder")
+                which = few([below(path, self.walked.root) for path in found])
+                raise DataError(f"{place}: '{name}' may be {which}: give its path in the folder")
+            other = named.setdefault(found[0], name)
+            if plain(other) != plain(name):
+                raise DataError(
+                    f"{place}: '{shorten(name)}' is '{below(found[0], self.walked.root)}', as is"
+                    f" '{shorten(other)}': give their paths in the folder"
+                )
             images += found
         return images
 
@@ -352,9 +391,11 @@ def _learnt(kind: Kind, table: LabelTable, columns: Sequence[str]) -> _Learnt:
     the class.
     """
     first, *others = columns
+    commas = table.has_decimal_commas
     cells = table.column(first, filled=kind == "classes")
     if kind == "classes":
-        names = sorted(set(cells), key=number if all(map(is_number, cells)) else None)
+        numbered = all(is_number(cell, commas) for cell in cells)
+        names = sorted(set(cells), key=partial(number, commas=commas) if numbered else None)
         if others or len(names) < 2:
             wrong = "are several" if others else f"has '{names[0]}' alone"
             raise DataError(
@@ -374,7 +415,7 @@ def _learnt(kind: Kind, table: LabelTable, columns: Sequence[str]) -> _Learnt:
         if max(map(len, lists)) < 2:
             how = f"a label in each line, in the column {first}"
         return _Learnt(names, how, bits.reshape(len(lists), len(names)), adds=True)
-    fits = is_bit if kind == "tags" else is_number
+    fits = is_bit if kind == "tags" else partial(is_number, commas=commas)
     wrong = "neither 0 nor 1" if kind == "tags" else "no number"
     for column in columns:
         for place, cell in zip(table.places, table.column(column, filled=True), strict=True):
@@ -383,7 +424,8 @@ def _learnt(kind: Kind, table: LabelTable, columns: Sequence[str]) -> _Learnt:
                     f"{place}: '{shorten(cell)}' in the column '{column}' is {wrong}: correct it,"
                     " or name the columns to learn in data.table.columns"
                 )
-    numbers = [[number(row[column]) for column in columns] for row in table.rows]
+    read = bit if kind == "tags" else partial(number, commas=commas)
+    numbers = [[read(row[column]) for column in columns] for row in table.rows]
     how = "a column with 0 or 1 for each label" if kind == "tags" else "a column for each number"
     return _Learnt(columns, how, np.array(numbers, np.float32))
 
@@ -440,22 +482,35 @@ def about_targets(kind: Kind, names: Sequence[str], targets: NDArray[np.float32]
     return [f"images by label: {by_label}; {together}"]
 
 
-def number(cell: str) -> float:
-    """Returns a cell's number, with a decimal point or comma; NaN if it is none."""
+def number(cell: str, commas: bool = False) -> float:
+    """Returns a cell's number, with a decimal point or comma; NaN if it is none.
+
+    Args:
+        cell: The text. `1,234` may be a thousand: it is no number without `commas`.
+        commas: Whether each comma is a decimal one.
+    """
+    if cell.count(",") == 1 and (commas or not _THOUSANDS.fullmatch(cell)):
+        cell = cell.replace(",", ".")
     try:
-        return float(cell.replace(",", ".") if cell.count(",") == 1 else cell)
+        return float(cell)
     except ValueError:
         return math.nan
 
 
-def is_number(cell: str) -> bool:
-    """Whether a cell has a finite number."""
-    return math.isfinite(number(cell))
+def is_number(cell: str, commas: bool = False) -> bool:
+    """Whether a cell has a finite number, as `number` reads it."""
+    return math.isfinite(number(cell, commas))
 
 
 def is_bit(cell: str) -> bool:
-    """Whether a cell has 0 or 1."""
-    return number(cell) in (0.0, 1.0)
+    """Whether a cell has 0 or 1, or False or True."""
+    return bit(cell) is not None
+
+
+def bit(cell: str) -> float | None:
+    """Returns 0 or 1 of a cell with one of these, or with False or True; None: it has another."""
+    found = _TRUTHS.get(cell.lower(), number(cell))
+    return found if found in (0.0, 1.0) else None
 
 
 def group_of(cells: Mapping[str, Sequence[str]]) -> str:
@@ -467,7 +522,12 @@ def group_of(cells: Mapping[str, Sequence[str]]) -> str:
         for name, column in cells.items()
         if all(column) and 3 <= len(set(column)) <= len(column) / LEAST_OF_GROUP
     }
-    named = [name for name in several if _GROUP.search(name.replace("_", " "))]
+    named = [
+        name
+        for name, count in several.items()
+        if _GROUP.search(name.replace("_", " "))
+        or (count >= LEAST_UNNAMED and _GROUP_OR_CLASS.search(name.replace("_", " ")))
+    ]
     unnamed = [
         name
         for name, count in several.items()

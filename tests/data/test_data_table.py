@@ -491,6 +491,26 @@ def test_decimal_commas_are_read(root: Path) -> None:
     assert targets_of(dataset.train) == [[n + 0.5] for n in numbers_of(dataset.train)]
 
 
+def test_a_comma_of_thousands_is_not_taken_for_a_decimal_one(root: Path) -> None:
+    rows = [[name_of(n), "1,234" if n == 3 else 2.5 * n] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", "price"], *rows])
+    assert "'1,234' in the column 'price' is no number" in refused(root, "numbers")
+    rows = [[name_of(n), f"{n + 1},250"] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", "price"], *rows], delimiter=";")
+    dataset = load(root, "numbers")
+    assert targets_of(dataset.train) == [[n + 1.25] for n in numbers_of(dataset.train)]
+
+
+def test_labels_of_true_and_false_are_bits(root: Path) -> None:
+    rows = [[name_of(n), *map(bool, bits(n))] for n in range(IMAGES)]
+    table(root / "labels.csv", [HEAD, *rows])
+    proposal = proposed_task(f"folder:{root}")
+    assert (proposal.task, list(proposal.columns)) == ("multi-label", [])
+    dataset = load(root)
+    assert dataset.classes == ("red", "blue")
+    assert targets_of(dataset.train) == [list(bits(n)) for n in numbers_of(dataset.train)]
+
+
 @pytest.mark.parametrize(
     "written", [str.upper, lambda name: f"{name[:-4]}.JPG", lambda name: f"data/raw/images/{name}"]
 )
@@ -501,6 +521,17 @@ def test_images_are_found_in_other_letters_endings_and_folders(
     table(root / "labels.csv", [["image", "age"], *rows])
     dataset = load(root, "numbers")
     assert targets_of(dataset.train) == [[1.5 * n] for n in numbers_of(dataset.train)]
+
+
+def test_one_file_is_never_two_images(root: Path) -> None:
+    folders = ["a" if n % 2 else "b" for n in range(IMAGES)]
+    rows = [[f"{folder}/{name_of(n // 2)}", *bits(n)] for n, folder in enumerate(folders)]
+    table(root / "labels.csv", [HEAD, *rows])
+    assert f"'a/{name_of(0)}' is 'images/{name_of(0)}', as is 'b/{name_of(0)}'" in refused(root)
+    # where other names are whole, none is found elsewhere
+    rows = [[f"images/{name_of(n)}", *bits(n)] for n in range(1, IMAGES)]
+    table(root / "labels.csv", [HEAD, *rows, [f"others/{name_of(0)}", 0, 1]])
+    assert f"'others/{name_of(0)}' is not in" in refused(root)
 
 
 def test_the_column_of_images_is_the_one_that_names_most(root: Path) -> None:
@@ -552,6 +583,44 @@ def test_a_column_of_patients_or_scenes_groups_and_is_not_learnt(
     inventory = looks.of(DataSection(name=f"folder:{root}", table=learnt), "tags")
     assert inventory is not None
     assert f'data.groups = {{ column = "{name}" }}' in "\n".join(inventory.described())
+
+
+@pytest.mark.parametrize("name", ["animal", "scene", "lesion", "person_id", "case", "patient"])
+def test_the_only_column_that_can_be_learnt_is_no_group(root: Path, name: str) -> None:
+    rows = [[name_of(n), BREEDS[n % 3]] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", name], *rows])
+    proposal = proposed_task(f"folder:{root}")
+    assert (proposal.task, list(proposal.columns), proposal.group) == ("classification", [name], "")
+
+
+def test_classes_with_the_name_of_a_group_are_learnt_beside_an_age(root: Path) -> None:
+    rows = [[name_of(n), BREEDS[n % 3], 20 + n] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", "animal", "age_years"], *rows])
+    proposal = proposed_task(f"folder:{root}")
+    assert (proposal.task, list(proposal.columns), proposal.group) == (
+        "classification",
+        ["animal"],
+        "",
+    )
+
+
+def test_what_is_known_of_a_patient_is_not_proposed_beside_a_finding(root: Path) -> None:
+    head = ["image_name", "patient_id", "sex", "age_approx", "anatom_site", "target"]
+    rows = [
+        [
+            name_of(n)[:-4],
+            f"IP_{n // 3}",
+            "male" if n % 2 else "female",
+            40 + n,
+            "torso",
+            n % 5 == 0,
+        ]
+        for n in range(IMAGES)
+    ]
+    table(root / "labels.csv", [head, *[[*row[:-1], int(bool(row[-1]))] for row in rows]])
+    proposal = proposed_task(f"folder:{root}")
+    assert list(proposal.columns) == ["target"]
+    assert proposal.group == "patient_id"
 
 
 @pytest.mark.parametrize(
