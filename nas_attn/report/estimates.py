@@ -67,11 +67,6 @@ def estimates_sentences(now: Snapshot) -> Iterator[str]:
         )
     yield spread
     yield (
-        "Each estimate uses all runs: it is the mean of a candidate's runs, pulled towards what its"
-        " sites and types did elsewhere. The fewer its runs, the stronger the pull. It corrects for"
-        " the luck of the best-looking of many."
-    )
-    yield (
         f"These are estimates {provenance(now, noise.metric)}. They are not a claim about longer"
         " training or other images."
     )

@@ -1,6 +1,5 @@
-"""Validation images in the report: where the recommended network's attention is strong, beside the
-class activation maps of this network and of the bare one; and those on which its numbers are off
-most.
+"""Validation images in the report: where the recommended network's attention is strong, beside its
+class activation maps; and those on which its numbers are off most.
 """
 
 from __future__ import annotations
@@ -17,14 +16,13 @@ from torch import Tensor, nn
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.per_image import Mistakes
-from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView
 from nas_attn.attachment.containers import CHILD
 from nas_attn.attachment.gate_readings import gates
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import first_line
 from nas_attn.export.kept_weights import searched_run, trained_model
 from nas_attn.recipe import tasks
-from nas_attn.recipe.purposes import SEARCH
 from nas_attn.report.columns import named
 from nas_attn.report.html import Maps, ShownImage
 from nas_attn.space.placement import Point, ResolvedPlacement, Site
@@ -46,51 +44,32 @@ HEAT_COLOUR = (213, 94, 0)
 MOST_COLOUR = 0.75
 
 
-def maps(opened: OpenStudy, now: Snapshot, taken: CandidateView) -> Maps:
+def maps(opened: OpenStudy, taken: CandidateView) -> Maps:
     """Draws one validation image of each of a few classes, or a few images.
 
     Args:
         opened: the study.
-        now: as of now.
         taken: the recommended network.
 
     Returns:
         The pictures, or why a reader has none.
     """
-    mine = _trainings(opened, taken)
-    others = {} if now.bare is None else _trainings(opened, now.bare)
-    # two networks are compared only as they are trained alike
-    how = next((one for one in mine if one in others), next(iter(mine), None))
-    if how is None:
+    run = next(iter(kept_runs(opened.store, taken.key)), None)
+    if run is None and not opened.store.checkpoints(weights_run(taken.key)):
         return Maps(
-            missing=f"Its weights are not here: after `nas-attn retrain {now.study}` the next"
-            " report shows where its attention is strong."
+            missing=f"Its weights are not here: after `nas-attn retrain {opened.store.name}` the"
+            " next report shows where its attention is strong."
         )
-    trainings = [(taken, mine[how])]
-    if now.bare is not None and how in others:
-        trainings.insert(0, (now.bare, others[how]))
     try:
-        return Maps(list(_drawn(opened, trainings)))
+        return Maps(list(_drawn(opened, taken, run)))
     except Exception as error:
         # whatever a user's own model may raise
         return Maps(missing=f"No maps of attention could be drawn here: {first_line(error)}.")
 
 
-def _trainings(opened: OpenStudy, view: CandidateView) -> dict[tuple[str, int], Run | None]:
-    """(protocol, seed) -> a training whose weights are kept; None: the search's."""
-    found: dict[tuple[str, int], Run | None] = {
-        (run.protocol, run.seed): run for run in kept_runs(opened.store, view.key)
-    }
-    if opened.store.checkpoints(weights_run(view.key)):
-        found[SEARCH, 0] = None
-    return found
-
-
-def _drawn(
-    opened: OpenStudy, trainings: Sequence[tuple[CandidateView, Run | None]]
-) -> Iterator[list[ShownImage]]:
-    """For each image: the image, each network's class activation map, and where attention of the
-    last network is strong.
+def _drawn(opened: OpenStudy, taken: CandidateView, run: Run | None) -> Iterator[list[ShownImage]]:
+    """For each image: the image, the network's class activation map, and where its attention is
+    strong. `run`: that gave the weights; None: the search's.
     """
     recipe = opened.recipe
     dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
@@ -98,23 +77,18 @@ def _drawn(
     if dataset is None:
         return
     plan = study_plan(opened.store)
-    taken, run = trainings[-1]
-    run = run or searched_run(opened.store, taken)
-    split = (dataset if run is None else dataset.of_seed(run.seed)).validation
+    model = trained_model(opened, plan, taken, run)
+    trained = run or searched_run(opened.store, taken)
+    split = (dataset if trained is None else dataset.of_seed(trained.seed)).validation
     shown = split.of_images(_few(split))
     stored, truth = next(shown.stored(MAPPED_IMAGES))
     x_NCHW, _ = next(shown.batches(MAPPED_IMAGES))
-    heats: list[tuple[str, Tensor]] = []
-    for view, of_view in trainings:
-        model = trained_model(opened, plan, view, of_view)
-        other = plan.resolved(view.placement).other
-        point = last_map(plan.sites if other is None else plan.sites_of(other))
-        if point is not None:
-            labels_N = truth if dataset.task.labels == "classes" else None
-            heat_NHW = class_activation(model, point, x_NCHW, labels_N)
-            heats.append(("bare" if view.is_bare else "recommended", heat_NHW))
-    # of the last network, which is the recommended one
-    heats += _changes(model, plan.resolved(taken.placement), x_NCHW)
+    resolved = plan.resolved(taken.placement)
+    heats = _changes(model, resolved, x_NCHW)
+    point = last_map(plan.sites if resolved.other is None else plan.sites_of(resolved.other))
+    if point is not None:
+        labels_N = truth if dataset.task.labels == "classes" else None
+        heats.insert(0, ("class", class_activation(model, point, x_NCHW, labels_N)))
     for at, (one, y) in enumerate(zip(stored, truth, strict=True)):
         pictures = [ShownImage(picture(one), [label_of(dataset, y)])]
         pictures += [ShownImage(picture(one, heat[at]), said.splitlines()) for said, heat in heats]

@@ -94,7 +94,7 @@ def write_study_report(
             with suppress(NasAttnError):
                 errors = list(largest_errors(opened, answer, found))
         if taken is not None and taken.attends and tasks.of(answer.now.recipe).labels in MAPPED:
-            drawn = maps(opened, answer.now, taken)
+            drawn = maps(opened, taken)
     return write_report(answer, path or report_path(opened), choice, Beside(found, errors, drawn))
 
 

@@ -51,8 +51,6 @@ class Tracked:
     """(epochs, metrics), in order."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """Of the answer: name of a file -> its content."""
-    edition: str = ""
-    """Changes with what the run holds."""
 
 
 def check(recipe: Recipe) -> None:
@@ -63,8 +61,8 @@ def check(recipe: Recipe) -> None:
 
 
 def track(opened: OpenStudy, answer: Answer) -> None:
-    """Writes the runs that have ended since the last call, and the answer if it has changed. If a
-    tracker fails: a warning, the search goes on.
+    """Writes the runs that have ended since the last call, and the answer. If a tracker fails: a
+    warning, the search goes on.
     """
     if not opened.recipe.log.to:
         return
@@ -73,7 +71,7 @@ def track(opened: OpenStudy, answer: Answer) -> None:
         # another worker does it
         return
     with opened.store.holding(lease):
-        runs = [*ended_runs(opened.store), _tracked_answer(opened.store, answer)]
+        runs = [*ended_runs(opened.store), _tracked_answer(answer)]
         for name in opened.recipe.log.to:
             try:
                 _write(opened, name, runs)
@@ -87,17 +85,17 @@ def track(opened: OpenStudy, answer: Answer) -> None:
 
 
 def _write(opened: OpenStudy, name: str, runs: list[Tracked]) -> None:
-    """Writes the runs that a tracker does not have."""
+    """Writes the answer, and the runs that a tracker does not have."""
     book = opened.book
     key = f"nas_attn:{name}"
-    written = dict(book.storage.get_study_system_attrs(book.number).get(key, {}))
+    written = list(book.storage.get_study_system_attrs(book.number).get(key, ()))
     try:
         for run in runs:
-            if written.get(run.id) != run.edition:
+            if run.id == ANSWER or run.id not in written:
                 TRACKERS[name](opened, run)
-                written[run.id] = run.edition
+                written.append(run.id)
     finally:
-        book.storage.set_study_system_attr(book.number, key, written)
+        book.storage.set_study_system_attr(book.number, key, sorted(set(written)))
 
 
 def ended_runs(store: StudyStore) -> Iterator[Tracked]:
@@ -134,7 +132,7 @@ def ended_runs(store: StudyStore) -> Iterator[Tracked]:
         yield Tracked(identity, run.purpose, parameters, tuple(sorted(points.items())))
 
 
-def _tracked_answer(store: StudyStore, answer: Answer) -> Tracked:
+def _tracked_answer(answer: Answer) -> Tracked:
     now = answer.now
     plain = now.recipe.model_dump(mode="json")
     texts = {
@@ -144,7 +142,7 @@ def _tracked_answer(store: StudyStore, answer: Answer) -> Tracked:
         f"{now.study}.html": html.render(answer),
     }
     parameters = {section: str(keys)[:500] for section, keys in plain.items()}
-    return Tracked(ANSWER, ANSWER, parameters, texts=texts, edition=store.state())
+    return Tracked(ANSWER, ANSWER, parameters, texts=texts)
 
 
 def tensorboard(opened: OpenStudy, run: Tracked) -> None:

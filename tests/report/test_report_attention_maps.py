@@ -86,8 +86,8 @@ def test_the_report_shows_where_attention_is_strong(nas: Nas) -> None:
     assert nas("report", "--output", "first.html").status == 0
     first = Path("first.html").read_text("utf-8")
     section = first[first.index('id="maps"') : first.index('id="candidates"')]
-    assert section.count("<img") == section.count("data:image/png;base64,") >= 4 * 4
-    for line in ("bare<br>", "recommended<br>", ": eca<br>"):
+    assert section.count("<img") == section.count("data:image/png;base64,") >= 4 * 3
+    for line in ("class<br>", ": eca<br>"):
         assert section.count(line) >= 4
 
 
@@ -102,6 +102,6 @@ def test_where_the_weights_are_not_kept_it_says_how_to_get_them(
     now = answer(study.store)
     taken = now.now.find(now.taken_key or "")
     assert taken is not None
-    found = maps(study, now.now, taken)
+    found = maps(study, taken)
     assert not found.missing
-    assert [row[1].lines for row in found.images] == [["recommended"]] * 4
+    assert [row[1].lines for row in found.images] == [["class"]] * 4

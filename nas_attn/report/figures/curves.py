@@ -15,6 +15,8 @@ from nas_attn.report.columns import Role, role
 from nas_attn.report.figures.drawing import STYLES, blank_figure, factor, hover, measure, tell
 
 CURVES_HEIGHT = 420
+# between two curves of a trace
+GAP = (None, None, "", "circle")
 
 
 def learning_curves(answer: Answer) -> go.Figure | None:
@@ -49,20 +51,17 @@ def _curves(
 ) -> go.Scatter:
     """Curves of one role as one trace with gaps, because each trace costs the browser time."""
     style = STYLES[of]
-    x: list[int | None] = []
-    y: list[float | None] = []
-    texts: list[str] = []
-    symbols: list[str] = []
+    marks: list[tuple[int | None, float | None, str, str]] = []
     for view, points in runs:
+        about = hover(answer, view)
         for point in points:
-            score = units.value(metric, point.metrics[metric])
-            reached = f"{score} after {several(point.epochs, 'epoch')}, seed {point.seed}"
-            texts.append(f"{html.escape(reached)}<br>{hover(answer, view)}")
-        x += [*(point.epochs for point in points), None]
-        y += [*(factor(metric) * point.metrics[metric] for point in points), None]
-        texts.append("")
-        last = "x" if view.state == "pruned" else "circle"
-        symbols += [*["circle"] * (len(points) - 1), last, "circle"]
+            value = point.metrics[metric]
+            reached = f"{units.value(metric, value)} after {several(point.epochs, 'epoch')}"
+            text = f"{html.escape(reached)}, seed {point.seed}<br>{about}"
+            is_cut = view.state == "pruned" and point is points[-1]
+            marks.append((point.epochs, factor(metric) * value, text, "x" if is_cut else "circle"))
+        marks.append(GAP)
+    x, y, texts, symbols = zip(*marks, strict=True)
     return go.Scatter(
         x=x,
         y=y,
@@ -78,14 +77,14 @@ def _curves(
 def _message(answer: Answer, metric: str) -> str:
     """Where the curves of the recommended network and of the bare backbone end."""
     now = answer.now
-    rungs = now.recipe.training.rungs
+    training = now.recipe.training
     ends = {}
     for view in (now.find(answer.taken_key or ""), now.bare):
         evidence = None if view is None else now.searched.get(view.key)
-        if view is not None and evidence is not None and view.rung == len(rungs) - 1:
+        if view is not None and evidence is not None and view.rung == training.last_rung:
             name = "the bare backbone" if view.is_bare else "the recommended network"
             ends[name] = units.value(metric, evidence.estimates[view.key].mean)
     if not ends:
         return "No compared run has reached the last rung yet."
     said = ", ".join(f"{name} is at {value}" for name, value in ends.items())
-    return f"After {several(rungs[-1], 'epoch')}, {said}."
+    return f"After {several(training.rungs[-1], 'epoch')}, {said}."
