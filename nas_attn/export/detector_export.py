@@ -33,8 +33,19 @@ class DetectorExport(TaskExport):
 
     @override
     def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Learnt:
+        """Scores an exported file's boxes, image by image, since an ONNX file takes one.
+
+        Args:
+            run: the file: an image (1, 3, H, W), 0 to 1, in; boxes (K, 6) out: left, top, right,
+                bottom in pixels, score, class from 1, or 0 for no box.
+            dataset: has the images.
+            stored: of no effect: a detector takes no uint8.
+            batch: of no effect.
+
+        Returns:
+            What gives the metrics.
+        """
         learnt = learnt_from(dataset)
-        # An ONNX file takes one image.
         for x, y in dataset.validation.batches(1):
             (rows,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX_VALUES)
             boxes = rows[rows[:, 5] > 0]

@@ -292,8 +292,19 @@ def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
 
 
 def normalising(graph: nn.Module, interface: Interface, task: Task, format_: Format) -> nn.Module:
-    """The network with its images' normalisation inside. UserError: the format holds no graph, or
-    the normalisation is unknown.
+    """Puts the normalisation of a network's images into it.
+
+    Args:
+        graph: the network; it takes (N, C, H, W), normalised.
+        interface: has the mean and deviation of each channel, on the scale 0 to 1.
+        task: what the network is for.
+        format_: of the file.
+
+    Returns:
+        A network that takes (N, C, H, W) in uint8, 0 to 255.
+
+    Raises:
+        UserError: the format holds no graph, or the normalisation is unknown.
     """
     if not format_.graph:
         graphs = " or ".join(row.name for row in FORMATS.values() if row.graph)

@@ -52,6 +52,17 @@ class RegressionExport(TaskExport):
 
     @override
     def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Learnt:
+        """Scores an exported file, which gives numbers in the units of the data.
+
+        Args:
+            run: the file: images (N, C, H, W) in, numbers (N, K) out.
+            dataset: has the images, and the means and deviations by which numbers are learnt.
+            stored: the file takes images in uint8, as in the data set.
+            batch: the number of images at a time.
+
+        Returns:
+            What gives the metrics.
+        """
         learnt = learnt_from(dataset)
         assert isinstance(learnt, NumbersOfImage)
 
