@@ -159,7 +159,7 @@ EXAMPLES = (
             "python docs/gallery/boxes.py",
             (
                 "nas-attn init boxes.toml --task detection --data yolo:boxes/data.yaml"
-                " --backbone ultralytics:yolo11n.pt --yes"
+                " --backbone ultralytics:yolo11n.pt"
             ),
             (
                 "nas-attn search boxes.toml --set data.size=96 --set target.epochs=3 --time 20m"

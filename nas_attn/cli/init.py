@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import typer
 from typer import Argument, Option
 
 from nas_attn.cli.commands import Context
@@ -19,7 +17,6 @@ from nas_attn.cli.common import TASK, Data, Target, echo, print_json
 from nas_attn.cli.recipe_text import (
     OF_A_TABLE,
     RecipeAnswers,
-    data_known,
     is_small,
     recipe_text,
 )
@@ -30,7 +27,7 @@ from nas_attn.recipe.tasks import FEW_TRAINING_IMAGES, TASKS, USUAL_TASK, find, 
 from nas_attn.system.paths import output_path
 
 if TYPE_CHECKING:
-    from nas_attn.recipe.recipe import Recipe
+    from nas_attn.recipe.recipe import DataSection, Recipe
 
 # source of a backbone -> package that it needs
 PACKAGE_OF_SOURCE = {
@@ -41,13 +38,14 @@ PACKAGE_OF_SOURCE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """The answers that are given as options."""
+    """What is said as options; None: `init` proposes it."""
 
     name: str | None = None
     task: str | None = None
     data: str | None = None
     columns: Sequence[str] = ()
     backbone: str | None = None
+    target: TargetWords
     space: str | None = None
     trials: int | None = None
     max_latency_ratio: float | None = None
@@ -69,32 +67,13 @@ class ProposedTask(NamedTuple):
     placed: bool = False
 
 
-class Dialogue:
-    """Asks on a terminal, else takes the defaults."""
+class Proposal(NamedTuple):
+    """A recipe, and what there is to say of it."""
 
-    def __init__(self, *, asking: bool, trust: bool) -> None:
-        self.asking = asking
-        self.trust = trust
-        """Whether code of other folders may be run."""
-        self.taken: list[str] = []
-        """The options whose defaults were taken."""
-
-    def ask(self, given: object, option: str, question: str, default: str) -> str:
-        """Returns what was given, or the answer to a question.
-
-        Args:
-            given: The value of the option; None: ask.
-            option: Its name, without dashes.
-            question: What a person is asked.
-            default: The answer where nobody is asked.
-        """
-        if given is not None:
-            return str(given)
-        if self.asking:
-            return str(typer.prompt(question, default=default))
-        if default != "none":
-            self.taken.append(f"--{option} {default}")
-        return default
+    answers: RecipeAnswers
+    notes: list[str]
+    # options as they could have been given, of what was proposed
+    defaults: list[str]
 
 
 def init(
@@ -119,12 +98,9 @@ def init(
     max_latency_ratio: Annotated[
         float | None, Option(help="Largest latency, relative to the bare backbone's.")
     ] = None,
-    yes: Annotated[
-        bool, Option("--yes", "-y", help="Ask no questions: use defaults, or go on.")
-    ] = False,
     force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Write a recipe. It asks a few questions, or takes the answers as options.
+    """Write a recipe. What no option says, it proposes by the images.
 
     Examples:
       nas-attn init photos --target weights
@@ -132,119 +108,130 @@ def init(
 
     What a recipe says: docs/reference/recipe.md
     """
-    asked = target_words(target or [])
     if Path(path).is_dir():
         data = data or folder_data(path)
         path = f"{Path(path).resolve().name}.toml"
     file = _new_file(path, force=force)
     if task is not None and task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
-    asking = sys.stdin.isatty() and not (yes or context.as_json)
-    dialogue = Dialogue(asking=asking, trust=context.trust)
     given = Given(
         name=name,
         task=task,
         data=data,
         columns=columns or (),
         backbone=backbone,
+        target=target_words(target or []),
         space=space,
         trials=trials,
         max_latency_ratio=max_latency_ratio,
     )
-    answers, seen, notes = _answers(path, given, asked, dialogue)
-    if seen:
-        notes.insert(0, f"{answers.data}: {seen}")
-    _write(file, recipe_text(answers))
+    proposal = _proposal(path, given, trust=context.trust)
+    _write(file, recipe_text(proposal.answers))
     if context.as_json:
-        print_json({"recipe": path, "defaults": dialogue.taken, "notes": notes})
+        print_json({"recipe": path, "defaults": proposal.defaults, "notes": proposal.notes})
         return
-    if dialogue.taken and not yes:
-        echo(f"there is no terminal, so defaults were used: {' '.join(dialogue.taken)}")
-    for line in notes:
+    if proposal.defaults:
+        echo(f"proposed: {' '.join(proposal.defaults)}")
+    for line in proposal.notes:
         echo(line)
     echo(f"wrote {path}\nnext: nas-attn search {shlex.quote(path)} --dry-run")
 
 
-def _answers(
-    path: str, given: Given, target: TargetWords, dialogue: Dialogue
-) -> tuple[RecipeAnswers, str, list[str]]:
-    """The answers to all questions, what the images are, and what there is to say of the task and
-    of weights.
-    """
+def _proposal(path: str, given: Given, *, trust: bool) -> Proposal:
+    """Proposes what is not given. `trust`: whether code of other folders may be run."""
     from nas_attn.recipe.reading import study_name
-    from nas_attn.recipe.recipe import DataSection
-    from nas_attn.recipe.sections import GroupsSection, TableSection
     from nas_attn.training.tasks.data import data_of
 
-    question = f"Data set ({', '.join(data_known(given.task or USUAL_TASK))})"
-    data = dialogue.ask(given.data, "data", question, "digits")
-    proposal = proposed_task(data, given.task, given.columns)
-    task = proposal.task
-    hints = variants(task)[0].hints
-    usual = variants(task)[0].usual_backbone
+    data = given.data or "digits"
+    purpose = proposed_task(data, given.task, given.columns)
+    variant = variants(purpose.task)[0]
     small = is_small(data)
-    backbone = dialogue.ask(given.backbone, "backbone", "Backbone", usual(data, small=small))
-    check_typed(backbone, data, trust=dialogue.trust)
+    backbone = given.backbone or variant.usual_backbone(data, small=small)
+    check_typed(backbone, data, trust=trust)
     images = count_images(data)
-    table = TableSection(columns=list(proposal.columns)) if proposal.columns else None
-    groups = GroupsSection(column=proposal.group) if proposal.group else None
-    section = DataSection(name=data, table=table, groups=groups)
     _require_data(data)
-    preset = _needed_preset(task, backbone)
-    reading = data_of(find(task, backbone))
-    inventory, seen = reading.first_look(section, images, backbone)
-    start, note = _start(task, backbone, target, dialogue)
+    preset = _needed_preset(purpose.task, backbone)
+    reading = data_of(find(purpose.task, backbone))
+    inventory, seen = reading.first_look(_section(data, purpose), images, backbone)
+    start, about_start = _start(purpose.task, backbone, given.target)
     proposed = None
     if inventory is not None:
         proposed = reading.proposed(inventory, backbone, target_table(start)["weights"])
         taken = replace(inventory, size=proposed.size, fit=proposed.fit, channels=proposed.channels)
         seen = "\n".join([*taken.described(), *seen.splitlines()])
-    notes = []
-    if proposal.why:
-        ways = ["--task says another one"]
-        if proposal.columns or variants(task)[0].labels in OF_A_TABLE:
-            ways.append("--column names other columns")
-        notes.append(f"task: {task}, since {proposal.why} ({'; '.join(ways)})")
-    if proposal.group:
-        notes.append(f"groups: images with the same '{proposal.group}' stay together (data.groups)")
-    if proposal.placed:
-        notes.append(
-            "augment: none, since the numbers look like positions or angles, which are others in"
-            " a mirrored or moved image"
-        )
-    if proposed is not None and proposed.why:
-        notes.append(proposed.why)
-    if note:
-        notes.append(note)
-    if start == "weights" and proposed is not None and proposed.channels not in (None, 3):
-        from nas_attn.backbones.weight_files import said_channels
-
-        notes.append(f"published weights: {said_channels(3, proposed.channels)}")
-    usual_space = hints.space or ("small" if small else "plug_and_play")
-    space = dialogue.ask(given.space, "space", "Search space", usual_space)
     few = small or 0 < images < FEW_TRAINING_IMAGES
-    trials = dialogue.ask(given.trials, "trials", "Candidates", "20" if few else "40")
-    count = _number(int, trials, "trials")
-    question = "Largest latency relative to the bare backbone's (none: no limit)"
-    limit = dialogue.ask(given.max_latency_ratio, "max-latency-ratio", question, "none")
     answers = RecipeAnswers(
         path=path,
         name=given.name or study_name(Path(path).stem),
-        task=task,
-        space=space,
+        task=purpose.task,
+        space=given.space or variant.hints.space or ("small" if small else "plug_and_play"),
         backbone=backbone,
         data=data,
         proposed=proposed,
-        target=TargetWords(start, target.epochs),
-        trials=count,
-        ratio=None if limit == "none" else _number(float, limit, "the largest latency"),
+        target=TargetWords(start, given.target.epochs),
+        trials=given.trials or (20 if few else 40),
+        ratio=given.max_latency_ratio,
         images=images,
         preset=preset,
-        columns=proposal.columns,
-        group=proposal.group,
-        placed=proposal.placed,
+        columns=purpose.columns,
+        group=purpose.group,
+        placed=purpose.placed,
     )
-    return answers, seen, notes
+    options = {
+        "data": (given.data, data),
+        "backbone": (given.backbone, backbone),
+        "target": (given.target.start, start),
+        "space": (given.space, answers.space),
+        "trials": (given.trials, answers.trials),
+    }
+    defaults = [f"--{name} {taken}" for name, (said, taken) in options.items() if said is None]
+    return Proposal(answers, list(_notes(purpose, answers, seen, about_start)), defaults)
+
+
+def _section(data: str, purpose: ProposedTask) -> DataSection:
+    """How a recipe names the data."""
+    from nas_attn.recipe.recipe import DataSection
+    from nas_attn.recipe.sections import GroupsSection, TableSection
+
+    table = TableSection(columns=list(purpose.columns)) if purpose.columns else None
+    groups = GroupsSection(column=purpose.group) if purpose.group else None
+    return DataSection(name=data, table=table, groups=groups)
+
+
+def _notes(
+    purpose: ProposedTask, answers: RecipeAnswers, seen: str, about_start: str
+) -> Iterator[str]:
+    """What there is to say of a recipe.
+
+    Args:
+        purpose: What the data are for.
+        answers: What the recipe is written from.
+        seen: What the data are; empty where nobody looks at them.
+        about_start: Why the target starts as it does; empty where that is usual.
+    """
+    if seen:
+        yield f"{answers.data}: {seen}"
+    if purpose.why:
+        ways = ["--task says another one"]
+        if purpose.columns or variants(purpose.task)[0].labels in OF_A_TABLE:
+            ways.append("--column names other columns")
+        yield f"task: {purpose.task}, since {purpose.why} ({'; '.join(ways)})"
+    if purpose.group:
+        yield f"groups: images with the same '{purpose.group}' stay together (data.groups)"
+    if purpose.placed:
+        yield (
+            "augment: none, since the numbers look like positions or angles, which are others in"
+            " a mirrored or moved image"
+        )
+    proposed = answers.proposed
+    if proposed is not None and proposed.why:
+        yield proposed.why
+    if about_start:
+        yield about_start
+    if answers.target.start == "weights" and proposed and proposed.channels not in (None, 3):
+        from nas_attn.backbones.weight_files import said_channels
+
+        yield f"published weights: {said_channels(3, proposed.channels)}"
 
 
 def folder_data(folder: str) -> str:
@@ -292,20 +279,19 @@ def folder_recipe(
             f" {shlex.quote(folder)} --column {shlex.quote(proposal.columns[0])}, and search the"
             " recipe that it writes"
         )
+    start = changes.get("target.weights") or changes.get("target.start")
+    if start in ("default", "pretrained"):
+        start = "weights"
     given = Given(
         task=stated,
         data=data,
         columns=proposal.columns,
         backbone=changes.get("backbone.name"),
+        target=TargetWords(start, None),
     )
-    start = changes.get("target.weights") or changes.get("target.start")
-    if start in ("default", "pretrained"):
-        start = "weights"
-    target = TargetWords(start, None)
-    dialogue = Dialogue(asking=False, trust=trust)
-    answers, _, notes = _answers(f"{Path(folder).resolve().name}.toml", given, target, dialogue)
-    table = read_toml(recipe_text(answers), folder)
-    return recipe_from(table, where=folder, overrides=dict(changes)), notes
+    made = _proposal(f"{Path(folder).resolve().name}.toml", given, trust=trust)
+    table = read_toml(recipe_text(made.answers), folder)
+    return recipe_from(table, where=folder, overrides=dict(changes)), made.notes
 
 
 def proposed_task(data: str, task: str | None = None, columns: Sequence[str] = ()) -> ProposedTask:
@@ -380,9 +366,9 @@ def _seen_without_table(data: str) -> ProposedTask | None:
     return None
 
 
-def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) -> tuple[str, str]:
-    """How the target starts, and what there is to say of it. RecipeError: there are no such
-    weights.
+def _start(task: str, backbone: str, target: TargetWords) -> tuple[str, str]:
+    """How the target starts: published weights where there are some, unless it is said; and what
+    there is to say of it. RecipeError: there are no such weights.
     """
     from nas_attn.training.starts import no_weights
 
@@ -391,18 +377,10 @@ def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) ->
     if target.start in (None, "weights"):
         lacking = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
         why = "" if lacking is None else lacking.sentence
-    note = ""
-    if backbone.startswith("torchvision:"):
-        note = why
+    note = why if backbone.startswith("torchvision:") else ""
     if target.start is not None:
         return target.start, note
-    usual = "scratch" if why else "weights"
-    question = (
-        "How will you train the network in the end: scratch, weights (published ones), or a file"
-        " of weights?"
-    )
-    start = dialogue.ask(None, "target", question, usual)
-    return start, f"target: scratch, since {note}" if note else ""
+    return ("scratch" if why else "weights"), f"target: scratch, since {note}" if note else ""
 
 
 def _require_data(data: str) -> None:
@@ -455,13 +433,6 @@ def count_images(data: str) -> float:
         if source == "folder" and colon:
             return folder.count_trained(section)
     return 0
-
-
-def _number(kind: type[int] | type[float], text: str, what: str) -> float:
-    try:
-        return kind(text)
-    except ValueError:
-        raise RecipeError(f"{what} must be a number, not '{shorten(text)}'") from None
 
 
 def _write(target: Path, text: str) -> None:

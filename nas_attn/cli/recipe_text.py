@@ -79,7 +79,7 @@ class RecipeAnswers:
     proposed: InputProposal | None
     """How the images become the network's input; None: nobody has seen them."""
     target: TargetWords
-    trials: float
+    trials: int
     ratio: float | None
     images: float
     """Approximate number of the user's training images; 0 if it is not known."""

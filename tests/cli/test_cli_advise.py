@@ -43,7 +43,7 @@ def test_the_printed_command_writes_a_recipe(
     told = nas("advise", "resnet8", *QUICK, "--data", "digits", "--json").json
     program, *words = shlex.split(told["recipe"])
     assert program == "nas-attn"
-    assert nas(*words, "--yes").status == 0
+    assert nas(*words).status == 0
     assert load_recipe("study.toml").backbone.name == "resnet8"
     assert told["begin"] is None, "such data need a recipe first"
 

@@ -177,7 +177,7 @@ def test_init_writes_a_recipe_that_fits_a_small_folder(
     monkeypatch.chdir(tmp_path)
     photographs(tmp_path / 'my "images"', of_each=20)
     options = ["--data", 'folder:my "images"', "--trials", "7", "--max-latency-ratio", "1.25"]
-    ended = nas("init", "my own.toml", "--yes", *options)
+    ended = nas("init", "my own.toml", *options)
     assert ended.status == 0, ended.err
     assert "nas-attn search 'my own.toml' --dry-run" in ended.out
     recipe, text = load_recipe("my own.toml"), (tmp_path / "my own.toml").read_text()
@@ -211,7 +211,7 @@ def test_init_fits_a_detectors_training_to_its_images(
     monkeypatch.chdir(tmp_path)
     coco(tmp_path / "things", train=100, val=30)
     network = ["--task", "detection", "--backbone", "torchvision:ssdlite320_mobilenet_v3_large"]
-    assert nas("init", "own.toml", "--yes", *network, "--data", "coco:things").status == 0
+    assert nas("init", "own.toml", *network, "--data", "coco:things").status == 0
     training, size = load_recipe("own.toml").training, load_recipe("own.toml").data.size
     assert (training.batch_size, training.start, training.rungs, size) == (
         16,
@@ -220,7 +220,7 @@ def test_init_fits_a_detectors_training_to_its_images(
         320,
     )
     network[-1] = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
-    assert nas("init", "made.toml", "--yes", *network, "--data", "digits").status == 0
+    assert nas("init", "made.toml", *network, "--data", "digits").status == 0
     made = load_recipe("made.toml")
     digits: dict[str, Any] = made.data.options
     assert 8 * made.data.size / digits["size"] == 32
@@ -231,9 +231,7 @@ def test_init_fits_a_detectors_training_to_its_images(
     )
     network[-1] = "ultralytics:yolo11n.yaml"
     assert (
-        nas(
-            "init", "yolo.toml", "--yes", *network, "--data", "yolo:things/annotations/data.yaml"
-        ).status
+        nas("init", "yolo.toml", *network, "--data", "yolo:things/annotations/data.yaml").status
         == 0
     )
     assert load_recipe("yolo.toml").training.rungs == [240]
@@ -244,12 +242,12 @@ def test_init_overwrites_only_when_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("study.toml").write_text("mine")
-    ended = nas("init", "--yes")
+    ended = nas("init")
     assert ended.status == 2
     assert "'study.toml' " in ended.error
     assert "--force" in ended.error
     assert Path("study.toml").read_text() == "mine"
-    assert nas("init", "--yes", "--force").status == 0
+    assert nas("init", "--force").status == 0
     assert load_recipe("study.toml").name == "study"
 
 
@@ -257,7 +255,7 @@ def test_the_target_is_a_start_and_a_number_of_epochs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert nas("init", "--yes", "--target", "37", "--target", "scratch").status == 0
+    assert nas("init", "--target", "37", "--target", "scratch").status == 0
     recipe = load_recipe("study.toml")
     assert (recipe.target.start, recipe.target.epochs) == ("scratch", 37)
     assert recipe.training.rungs == [37]
@@ -283,7 +281,7 @@ def test_init_writes_no_wrong_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, options: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ended = nas("init", "--yes", *options)
+    ended = nas("init", *options)
     assert ended.status == 2
     assert words in ended.error
     assert not list(tmp_path.iterdir())
@@ -294,7 +292,7 @@ def test_init_says_how_a_folder_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     photographs(tmp_path / "cats", of_each=2)
-    assert "folder:cats" in nas("init", "--yes", "--data", "cats").error
+    assert "folder:cats" in nas("init", "--data", "cats").error
 
 
 # a process at a terminal; test_cli_folds.py answers there, too

@@ -201,7 +201,7 @@ def test_a_knob_without_values_is_one_sentence(here: Path, choices: str) -> None
 
 def test_init_looks_at_the_images_and_the_backbone(here: Path, nas) -> None:
     def init(data: str, *more: str):
-        return nas("init", "--yes", "--force", "--data", data, "--backbone", "resnet8", *more)
+        return nas("init", "--force", "--data", data, "--backbone", "resnet8", *more)
 
     ended = init("folder:photos")
     assert (ended.status, "photos" in ended.error) == (2, True)
@@ -330,7 +330,7 @@ def test_init_runs_no_code_of_a_file_from_elsewhere(here: Path, nas, typed: str)
     data = f"{DATA}download: \"open('ran', 'w')\"\n"
     (here.parent / "there" / "it.yaml").write_text(model if typed == "backbone" else data)
     kind = "ultralytics" if typed == "backbone" else "yolo"
-    command = ["init", "--yes", "--task", "detection", f"--{typed}", f"{kind}:../there/it.yaml"]
+    command = ["init", "--task", "detection", f"--{typed}", f"{kind}:../there/it.yaml"]
     ended = nas(*command)
     assert (ended.status, "add --trust" in ended.error) == (2, True)
     assert not (here / "study.toml").exists()

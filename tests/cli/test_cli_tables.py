@@ -84,7 +84,7 @@ def mapped() -> list[list[str]]:
 @pytest.mark.slow
 def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -> None:
     columns(shapes, "circle", "square")
-    said = nas("init", "shapes", "--yes", "--backbone", "resnet8", "--target", "scratch").out
+    said = nas("init", "shapes", "--backbone", "resnet8", "--target", "scratch").out
     assert "task: multi-label, since 'labels.csv' has 0 or 1 in 'circle', 'square'" in said
     recipe = load_recipe("shapes.toml")
     assert (recipe.task.name, recipe.objectives) == ("multi-label", ["mean_ap", "latency"])
@@ -122,7 +122,7 @@ def test_numbers_from_init_to_a_file_that_gives_them_in_their_units(
     shapes: Path, nas: Nas, format_: str
 ) -> None:
     columns(shapes, "brightness")
-    said = nas("init", "shapes", "--yes", "--backbone", "resnet8", "--target", "scratch").out
+    said = nas("init", "shapes", "--backbone", "resnet8", "--target", "scratch").out
     assert "task: regression, since 'labels.csv' has numbers in 'brightness'" in said
     quick = [*QUICK, "--set", "target.epochs=3", "--set", "training.rungs=[3]", "--trials", "2"]
     found = nas("search", "shapes.toml", *quick, "--json").json
@@ -161,7 +161,7 @@ def test_a_wrong_table_is_said_by_init_and_ends_the_search_in_one_sentence(
     table = shapes / "labels.csv"
     table.write_text(table.read_text().replace("07.png,1,1", "07.png,1,x"))
     columns(shapes, "circle", "square")
-    ended = nas("init", "shapes", "--yes", "--backbone", "resnet8", "--task", "multi-label")
+    ended = nas("init", "shapes", "--backbone", "resnet8", "--task", "multi-label")
     assert ended.status == 0
     assert "line 9: 'x' in the column 'square' is neither 0 nor 1" in ended.out
     ended = nas("search", "shapes.toml", *QUICK, "--set", "target.epochs=1")
@@ -187,7 +187,7 @@ def test_a_folder_is_searched_as_init_proposes_for_an_hour_if_nobody_has_to_choo
 
 
 def test_init_learns_the_columns_that_it_is_given(shapes: Path, nas: Nas) -> None:
-    own = ["--yes", "--backbone", "resnet8", "--target", "scratch"]
+    own = ["--backbone", "resnet8", "--target", "scratch"]
     said = nas("init", "shapes", *own, "--column", "brightness").out
     assert "task: regression" in said
     recipe = load_recipe("shapes.toml")

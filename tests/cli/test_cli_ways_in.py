@@ -77,7 +77,7 @@ def test_init_writes_an_optimizer_that_teaches_the_network(
     table: Path, nas, backbone: str, optimizer: str
 ) -> None:
     asked = ("--data", "digits", "--backbone", backbone, "--target", "scratch")
-    assert nas("init", "mine.toml", "--yes", *asked).status == 0
+    assert nas("init", "mine.toml", *asked).status == 0
     assert load_recipe("mine.toml").training.optimizer == optimizer
 
 
@@ -134,7 +134,6 @@ def test_paths_as_windows_writes_them(tmp_path: Path, monkeypatch: pytest.Monkey
     made = nas(
         "init",
         recipe,
-        "--yes",
         "--data",
         f"folder:{photos}",
         "--backbone",

@@ -314,14 +314,14 @@ def test_init_proposes_the_bands_and_a_dry_run_names_them(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     fields(tmp_path / "d", np.save, "npy")
-    done = nas("init", "a.toml", "--data", "folder:d", "--backbone", "resnet8", "--yes")
+    done = nas("init", "a.toml", "--data", "folder:d", "--backbone", "resnet8")
     assert "bands: 5, read as they are" in done.out
     assert load_recipe("a.toml").data.channels == 5
     dry = nas("search", "a.toml", "--dry-run")
     assert "bands: 5, read as they are" in dry.out
     assert "not read" not in dry.out
     # said without a download
-    weights = ("--backbone", "timm:resnet10t", "--target", "weights", "--yes")
+    weights = ("--backbone", "timm:resnet10t", "--target", "weights")
     done = nas("init", "b.toml", "--data", "folder:d", *weights)
     assert "trained on 3 channels, the images have 5" in done.out
 

@@ -70,7 +70,7 @@ def test_init_writes_what_fits_and_the_search_takes_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder(tmp_path / "strips", [(640, 64)] * 4)
-    there = ("--data", "folder:strips", "--backbone", "resnet8", "--yes")
+    there = ("--data", "folder:strips", "--backbone", "resnet8")
     done = nas("init", "s.toml", *there)
     assert "640 x 64 pixels" in done.out
     data = load_recipe("s.toml").data
@@ -210,7 +210,7 @@ def test_boxes_decide_the_side_of_a_detectors_input(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     boxes(tmp_path / "cars", size, side)
-    there = ("--task", "detection", "--data", "coco:cars", "--target", "scratch", "--yes")
+    there = ("--task", "detection", "--data", "coco:cars", "--target", "scratch")
     backbone = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
     done = nas("init", "s.toml", *there, "--backbone", backbone)
     assert load_recipe("s.toml").data.size == proposed
@@ -327,7 +327,7 @@ def test_init_and_search_take_the_only_side_in_place_of_the_images(
     folder(tmp_path / "wide", [(96 + number, 40) for number in range(8)])
     pytest.importorskip("timm")
     own = ["--backbone", "timm:efficientformerv2_s0", "--target", "scratch"]
-    said = nas("init", "wide", "--yes", *own).out
+    said = nas("init", "wide", *own).out
     assert "size: 224, since timm:efficientformerv2_s0 is built for it" in said
     data = load_recipe("wide.toml").data
     # a square that keeps all of each image
@@ -351,7 +351,7 @@ def test_init_and_search_take_the_input_that_weights_are_made_for(
     torch.save(
         build(backbone_section(lite), input_shape=(3, 32, 32), classes=10).state_dict(), "own.pt"
     )
-    given = ("--data", "folder:photos", "--backbone", lite, "--target", "own.pt", "--yes")
+    given = ("--data", "folder:photos", "--backbone", lite, "--target", "own.pt")
     said = nas("init", "s.toml", *given).out
     assert "'own.pt'" in said
     assert ("data.size = 224" in said) == (size < 224)

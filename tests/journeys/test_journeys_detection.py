@@ -60,7 +60,7 @@ def test_with_a_detector_and_photographs_of_ones_own(shell: Shell) -> None:
     shutil.copy(ROOT / "tests" / "detector.py", shell.folder / "detector.py")
     shell.types(
         "init boxes.toml --task detection --data coco:things --backbone detector:build --space"
-        " channel --yes"
+        " channel"
     )
     quick, lost = settings(OURS), settings({**OURS, "data.coco": '{train="gone.json"}'})
     assert (
@@ -96,7 +96,7 @@ def test_with_ultralytics(shell: Shell) -> None:
     }
     shell.types(
         "init boxes.toml --task detection --data digits --backbone ultralytics:yolo11n.yaml --space"
-        " channel --yes"
+        " channel"
     )
     searched(shell, settings(MADE))
     shell.types("export boxes --placement 1 --format ultralytics")

@@ -20,7 +20,7 @@ from nas_attn.recipe.recipe import BackboneSection
 def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
     photographs(shell.folder / "meine Fotos (größer)")
     said = shell.types(
-        "init study.toml --data 'folder:meine Fotos (größer)' --backbone resnet8 --yes"
+        "init study.toml --data 'folder:meine Fotos (größer)' --backbone resnet8"
     ).out
     assert "next: nas-attn search study.toml --dry-run" in said
     assert 'space = "plug_and_play"' in (shell.folder / "study.toml").read_text()

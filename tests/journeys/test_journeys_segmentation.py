@@ -18,7 +18,7 @@ def searched(shell: Shell, **more: str) -> Ended:
     shutil.copy(ROOT / "tests" / "segmenter.py", shell.folder / "segmenter.py")
     init = (
         "init study.toml --task segmentation --data folder:roads --backbone segmenter:build --space"
-        " channel --yes"
+        " channel"
     )
     shell.types(init)
     quick = settings(QUICK, data__size="16", search__trials="3", **more)

@@ -24,7 +24,6 @@ def test_a_torchvision_network_from_the_start_that_init_writes(shell: Shell) -> 
     photographs(shell.folder / "photos", of_each=12, side=32)
     shell.types(
         "init deep.toml --data folder:photos --backbone torchvision:mnasnet0_5 --space channel"
-        " --yes"
     )
     ended = shell.types(
         f"search deep.toml --workers 1 --threads 1 --set training.learning_rate=0.01 {THREE}"

@@ -118,7 +118,7 @@ def shapes(rng: random.Random) -> Case:
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 HARMLESS = {
     "search": ["mine.toml", "--dry-run"],
-    "init": ["new.toml", "--yes"],
+    "init": ["new.toml"],
     "sites": ["resnet8", "--input", "1x12x12"],
     "modules": ["se"],
     "latency": ["none", "--study", "mine"],

@@ -126,7 +126,7 @@ def images(rng: random.Random) -> Case:
         photos[new_name] = _spoiled_image(rng, blob)
     skip = ["--set", "data.broken_images=skip"] if rng.random() < 0.3 else []
     if rng.random() < 0.3:
-        return Case(["init", "new.toml", "--yes", "--data", "folder:photos"], _files(**photos))
+        return Case(["init", "new.toml", "--data", "folder:photos"], _files(**photos))
     return Case([*LOOK, *skip], _files(**photos))
 
 

@@ -58,7 +58,7 @@ def test_a_search_says_and_keeps_the_inventory_and_its_report_shows_it(
 
 
 def test_a_dry_run_gives_the_same_inventory_as_json(photographs: Path, nas: Nas) -> None:
-    nas("init", "s.toml", "--yes", "--data", "folder:photos", "--backbone", "resnet8")
+    nas("init", "s.toml", "--data", "folder:photos", "--backbone", "resnet8")
     lines = take(str(photographs)).described()
     said = nas("search", "s.toml", "--dry-run").out
     assert said.startswith(f"folder:photos: {lines[0]}\n{lines[1]}\n")
@@ -70,7 +70,7 @@ def test_a_study_keeps_classes_whose_names_are_not_utf8(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folders_made.class_not_utf8(tmp_path / "photos")
-    nas("init", "s.toml", "--yes", "--data", "folder:photos", "--backbone", "resnet8")
+    nas("init", "s.toml", "--data", "folder:photos", "--backbone", "resnet8")
     opened = begin(load_recipe("s.toml"), f"sqlite:///{tmp_path / 's.db'}")
     images = snapshot(opened.store).images
     assert images is not None
@@ -81,7 +81,7 @@ def test_a_study_keeps_classes_whose_names_are_not_utf8(
 def test_a_study_from_before_shows_the_lines_that_it_has(
     photographs: Path, tmp_path: Path, nas: Nas
 ) -> None:
-    nas("init", "s.toml", "--yes", "--data", "folder:photos", "--backbone", "resnet8")
+    nas("init", "s.toml", "--data", "folder:photos", "--backbone", "resnet8")
     opened = begin(load_recipe("s.toml"), f"sqlite:///{tmp_path / 's.db'}")
     lines = ["2 classes, 20 images, 0 unreadable", "classes: 'cat', 'dog'"]
     kept = json.dumps({"facts": {"classes": ["cat", "dog"], "cautions": []}, "lines": lines})
