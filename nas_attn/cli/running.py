@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from nas_attn.answer.answer import Answer
     from nas_attn.answer.pair_tests import Family
     from nas_attn.answer.snapshot import Snapshot
-    from nas_attn.searching.phases.testing import ValidationRequest
     from nas_attn.searching.prepare.clock import SearchTime
     from nas_attn.storage.opening import OpenStudy
     from nas_attn.storage.records import StoredScore
@@ -141,24 +140,17 @@ def stopped_after(seconds: float | None, stop: threading.Event) -> Iterator[thre
         timer.cancel()
 
 
-def time_for(opened: OpenStudy, clock: SearchTime, effort: Effort) -> float | None:
-    """Starts the clock of a search, or lets it go on; seconds until its end, None without a
-    limit.
-    """
-    from nas_attn.searching.prepare.clock import time_left
-    from nas_attn.searching.worker.devices import usual_workers
-
-    workers = effort.workers or usual_workers(opened, effort.device)
-    return time_left(opened, clock, workers=workers)
-
-
-def run_study(opened: OpenStudy, effort: Effort, left_s: float | None) -> Ending:
+def run_study(opened: OpenStudy, effort: Effort, clock: SearchTime) -> Ending:
     """Runs workers until the study is complete, its time is over, or a signal stops them; says why
-    they ended. `left_s`: seconds until its end; None: no limit.
+    they ended.
     """
     from nas_attn.searching.phases.testing import cut
+    from nas_attn.searching.prepare.clock import time_left
+    from nas_attn.searching.worker.devices import usual_workers
     from nas_attn.storage.opening import renewed
 
+    workers = effort.workers or usual_workers(opened, effort.device)
+    left_s = time_left(opened, clock, workers=workers)
     ended = do_runs(opened, effort, again_of(opened), left_s=left_s)
     if ended is Ending.TIME:
         cut(renewed(opened))
@@ -316,74 +308,86 @@ def final_test(
         context.refuse(["difference"], "it adds a line to what --quiet and --json leave out")
     check_output()
 
-    from nas_attn.answer.as_json import as_json
-    from nas_attn.answer.forecast import forecast_validation
     from nas_attn.answer.reading import answer, unfinished
-    from nas_attn.report.publishing import publish
     from nas_attn.searching.phases import testing
     from nas_attn.searching.prepare.checks import check
     from nas_attn.searching.prepare.search_plan import SearchPlan
+    from nas_attn.training.plan import study_plan
 
     opened = study_named(context, study, runs_code=True)
     found = answer(opened.store)
     now = found.now
-    begun = next(iter(unfinished(opened.store)), None)
-    if begun is not None:
+    family = next(iter(unfinished(opened.store)), None)
+    if family is not None:
         context.refuse(
-            [*COMPARED, "another"], f"test {begun.number} has begun, and its comparison is fixed"
+            [*COMPARED, "another"], f"test {family.number} has begun, and its comparison is fixed"
         )
-    if not begun and now.validations and not another and not dry_run:
+    elif now.validations and not another and not dry_run:
         context.refuse(
             [*COMPARED, "difference"],
             f"test {len(now.validations)} has ended, and this shows it; --another starts another",
         )
         _show_validations(context, now)
         return
-    request = testing.ValidationRequest(seeds, front, tuple(also or ()), margin)
-    family = _family(opened, found, request, begun)
+    if family is None:
+        asked = testing.ValidationRequest(seeds, front, tuple(also or ()), margin)
+        family = testing.family_of(opened, found, study_plan(opened.store), asked)
     testing.check_test_split(opened.recipe)
     check(SearchPlan(opened.recipe, opened.url, study=opened, device=device))
-    if dry_run and context.as_json:
-        forecast = forecast_validation(now, family)
-        print_json({"family": as_json(family), **as_json(forecast)})
-    elif not (context.quiet or context.as_json):
-        _announce(now, family, difference)
-    if dry_run:
-        return
-    testing.begin(opened, family)
-    again = f"nas-attn test {opened.store.name}{at_storage(context.storage)}"
-    do_runs(opened, effort, again, only=VALIDATE, left_s=seconds)
-    now = (publish(opened) or answer(opened.store)).now
-    _show_validations(context, now)
-    if not now.validations[family.number - 1].complete:
-        echo(f"stopped before the end; go on with: {again}", err=True)
-        raise typer.Exit(INTERRUPTED)
+    if dry_run or not (context.quiet or context.as_json):
+        _announce(context, now, family, difference)
+    if not dry_run:
+        _test(opened, family, effort, seconds)
 
 
-def _family(
-    opened: OpenStudy, answer: Answer, request: ValidationRequest, begun: Family | None
-) -> Family:
-    """The networks to compare: those that have begun, else those that are asked for."""
-    from nas_attn.searching.phases.testing import family_of
-    from nas_attn.training.plan import study_plan
+def _announce(context: Context, now: Snapshot, family: Family, difference: float | None) -> None:
+    """Says what is compared and what that can show, before the first run.
 
-    if begun is None:
-        return family_of(opened, answer, study_plan(opened.store), request)
-    return begun
-
-
-def _announce(now: Snapshot, family: Family, difference: float | None) -> None:
-    """Says what is compared and what that can show, before the first run."""
+    Args:
+        context: The call.
+        now: The study as of now.
+        family: The networks of the test.
+        difference: Whose number of seeds is said; None: of none.
+    """
+    from nas_attn.answer.as_json import as_json
     from nas_attn.answer.forecast import forecast_validation
     from nas_attn.answer.validation_text import announcement
     from nas_attn.cli.terminal import INDENT, show_prose
 
-    out = console()
     forecast = forecast_validation(now, family)
+    if context.as_json:
+        print_json({"family": as_json(family), **as_json(forecast)})
+        return
+    if context.quiet:
+        return
+    out = console()
     headline, *lines = announcement(now, family, forecast, difference)
     show_prose(out, headline.text, style="bold")
     for line in lines:
         show_prose(out, line.text, label=line.label, indent=INDENT)
+
+
+def _test(opened: OpenStudy, family: Family, effort: Effort, seconds: float | None) -> None:
+    """Runs a test and shows what it found. Exit: it was stopped before its end.
+
+    Args:
+        opened: The study.
+        family: The networks of the test.
+        effort: How runs are carried out.
+        seconds: Until all of it ends; None: no limit.
+    """
+    from nas_attn.answer.reading import answer
+    from nas_attn.report.publishing import publish
+    from nas_attn.searching.phases import testing
+
+    testing.begin(opened, family)
+    again = f"nas-attn test {opened.store.name}{at_storage(effort.context.storage)}"
+    do_runs(opened, effort, again, only=VALIDATE, left_s=seconds)
+    now = (publish(opened) or answer(opened.store)).now
+    _show_validations(effort.context, now)
+    if not now.validations[family.number - 1].complete:
+        echo(f"stopped before the end; go on with: {again}", err=True)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _show_validations(context: Context, now: Snapshot) -> None:

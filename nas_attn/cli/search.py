@@ -6,9 +6,10 @@ hold before anything is written stands in `searching.prepare.checks.check`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -30,10 +31,14 @@ from nas_attn.cli.common import (
     echo,
     overrides,
     page_path,
+    say_lines,
     study_named,
 )
 from nas_attn.errors import UserError
 from nas_attn.recipe.target import target_words
+
+if TYPE_CHECKING:
+    from nas_attn.cli.search_request import SearchRequest
 
 SHORTEST_S = 60
 
@@ -98,41 +103,79 @@ def search(
     changes = overrides(settings)
     changes |= {key: value for key, value in given.items() if value is not None}
     changes |= target_words(target or []).settings()
-    seconds = _seconds(time)
 
+    from nas_attn.cli.search_request import SearchRequest
+
+    request = SearchRequest(
+        effort=Effort(context, workers, threads, device),
+        recipe=recipe,
+        source=source,
+        changes=changes,
+        tried=tried or [],
+        artifacts=artifacts or None,
+        seconds=_seconds(time),
+        began=began,
+    )
+    _search(request, dry_run=dry_run, create_only=create_only, report=report)
+
+
+def _search(
+    request: SearchRequest, *, dry_run: bool, create_only: bool, report: str | None
+) -> None:
+    """The trip of `search`.
+
+    Args:
+        request: What is asked for.
+        dry_run: Say what would be done, and stop.
+        create_only: Begin the study, and stop.
+        report: Path of the report; None: beside the database.
+    """
     from nas_attn.cli import search_request as asked
-    from nas_attn.cli.running import run_study, say_created, show_outcome, time_for
+    from nas_attn.cli.running import run_study, say_created, show_outcome
     from nas_attn.searching.prepare.beginning import create
     from nas_attn.searching.prepare.checks import check
+    from nas_attn.searching.prepare.clock import SearchTime
     from nas_attn.searching.prepare.search_plan import SearchPlan
 
-    effort = Effort(context, workers, threads, device)
-    known = None if source is None else study_named(context, source, runs_code=True)
-    request = asked.SearchRequest(recipe, changes, seconds, began)
-    searched, folder = asked.recipe_for(request, effort, known)
+    effort = request.effort
+    context = effort.context
+    known = None
+    if request.source is not None:
+        known = study_named(context, request.source, runs_code=True)
+    recipe, folder = asked.recipe_for(request, known)
     plan = SearchPlan(
-        searched,
+        recipe,
         context.storage,
-        tried=tried or [],
-        device=device,
-        artifacts=artifacts or None,
+        tried=request.tried,
+        device=effort.device,
+        artifacts=request.artifacts,
         source=known,
     )
     if dry_run:
-        asked.show_forecast(plan, folder, request, effort)
+        asked.show_forecast(plan, folder, request)
         return
     asked.say_inventory(plan, context, err=True)
     check(plan)
-    schedule = asked.schedule_of(plan, folder, request, effort)
-    opened = create(plan, schedule.trials, say=partial(echo, err=True))
+    in_time = None
+    if asked.is_timed(plan, folder, request):
+        expected = asked.expected_of(plan, folder, request)
+        if not context.as_json:
+            say_lines(asked.expected_lines(expected, folder), err=True)
+        if expected is not None and expected.time is not None and folder is None:
+            in_time = expected.time.trials
+        # with the number of workers for which the time was reckoned
+        effort = replace(effort, workers=request.workers)
+    opened = create(plan, in_time, say=partial(echo, err=True))
     asked.note_images(opened)
     asked.settle_machine(opened, asking=not context.as_json)
     if create_only:
         # the time begins with the workers: resume --time
         say_created(context, opened)
         return
-    left_s = time_for(opened, schedule.clock, schedule.effort)
-    ended = run_study(opened, schedule.effort, left_s)
+    stated = request.stated_trials
+    unlimited = 0 if stated is not None else recipe.search.trials
+    clock = SearchTime(request.limit_s, request.began, stated, unlimited=unlimited)
+    ended = run_study(opened, effort, clock)
     show_outcome(context, opened, ended, report=report)
 
 
@@ -172,7 +215,7 @@ def resume(
     seconds = _seconds(time)
 
     from nas_attn.cli import search_request as asked
-    from nas_attn.cli.running import run_study, show_outcome, time_for
+    from nas_attn.cli.running import run_study, show_outcome
     from nas_attn.searching.prepare.beginning import take_up
     from nas_attn.searching.prepare.checks import check
     from nas_attn.searching.prepare.clock import SearchTime
@@ -189,6 +232,5 @@ def resume(
     asked.note_images(opened, first=first)
     asked.settle_machine(opened, here=here, asking=not context.as_json)
     take_up(opened, trials=trials, tried=wanted, say=partial(echo, err=True))
-    left_s = time_for(opened, SearchTime(seconds, began, trials), effort)
-    ended = run_study(opened, effort, left_s)
+    ended = run_study(opened, effort, SearchTime(seconds, began, trials))
     show_outcome(context, opened, ended, report=report)

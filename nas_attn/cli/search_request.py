@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from nas_attn.recipe.reading import TOML_PATH, load_recipe, study_name
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.beginning import move_here
 from nas_attn.searching.prepare.checks import check
-from nas_attn.searching.prepare.clock import SearchTime
 from nas_attn.searching.prepare.estimate import (
     SearchEstimate,
     estimate,
@@ -60,14 +60,22 @@ from nas_attn.training.tasks.data import data_of
 LONGEST_NAME = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchRequest:
     """What `search` is asked for."""
 
+    effort: Effort
+    """How runs are carried out."""
     recipe: str | None
     """A shipped name, a path, or a folder of images; None: that of the study it takes over."""
+    source: str | None
+    """The study that it takes over; None: none."""
     changes: dict[str, Any]
     """Dotted key of the recipe -> value in its place."""
+    tried: Sequence[str]
+    """Placements that are evaluated, too."""
+    artifacts: str | None
+    """Folder or bucket of weights; None: beside the database."""
     seconds: float | None
     """The time for everything; None: no limit."""
     began: float
@@ -89,40 +97,35 @@ class SearchRequest:
             return HOUR_S
         return self.seconds
 
-
-@dataclass(frozen=True)
-class TimePlan:
-    """How a search uses its time."""
-
-    clock: SearchTime
-    trials: int | None
-    """Candidates of a new study; None: as its recipe says."""
-    effort: Effort
+    @property
+    def workers(self) -> int:
+        """The number of workers for which a time is reckoned."""
+        return self.effort.workers or default_workers(self.effort.device)
 
 
 def recipe_for(
-    request: SearchRequest, effort: Effort, source: OpenStudy | None = None
+    request: SearchRequest, source: OpenStudy | None
 ) -> tuple[Recipe, FolderSearch | None]:
     """Reads the recipe, or makes the one that searches a folder of images in the time.
 
     Args:
         request: what is asked for.
-        effort: how runs are carried out.
         source: the study from which the new one takes over.
 
     Raises:
         UserError: what is asked for cannot be searched, or is not trusted.
     """
     changes = request.changes
-    trust = effort.context.trust
+    trust = request.effort.context.trust
     named = {key: str(changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
     check_typed(named["backbone"], named["data"], trust=trust)
+    quiet_optuna()
     folder = None
     if request.recipe is None:
         assert source is not None
         recipe = recipe_like(source, changes)
     elif os.path.isdir(request.recipe):
-        recipe, folder = _of_folder(request, effort)
+        recipe, folder = _of_folder(request, request.recipe)
     else:
         ways = f"{TOML_PATH} or of a folder of images"
         recipe = load_recipe(request.recipe, overrides=changes, ways=ways)
@@ -132,44 +135,38 @@ def recipe_for(
             f" give --name with at most {LONGEST_NAME}"
         )
     check_recipe(request.recipe or recipe.name, recipe, trust=trust)
-    quiet_optuna()
     return recipe, folder
 
 
-def _of_folder(request: SearchRequest, effort: Effort) -> tuple[Recipe, FolderSearch | None]:
+def _of_folder(request: SearchRequest, folder: str) -> tuple[Recipe, FolderSearch | None]:
     """The recipe of a folder of images: of classes the one that fits the time, else the one that
     `init` writes, or with which a study of its name was begun.
     """
     from nas_attn.cli.init import folder_data, folder_recipe
 
-    folder = str(request.recipe)
+    context = request.effort.context
     name = str(request.changes.get("name") or study_name(Path(folder).resolve().name))
-    begun = begun_study(name, effort.context.storage)
+    begun = begun_study(name, context.storage)
     if begun is not None and not request.changes.keys() - {"name"}:
         is_of_classes = begun.recipe.task.name == tasks.USUAL_TASK
         if begun.recipe.data.name == folder_data(folder) and not is_of_classes:
             return begun.recipe, None
-    recipe, notes = folder_recipe(folder, request.changes, trust=effort.context.trust)
-    if recipe is None:
-        search = _folder_search(request, effort)
-        return search.recipe, search
-    for line in notes:
-        echo(line, err=True)
-    return recipe, None
-
-
-def _folder_search(request: SearchRequest, effort: Effort) -> FolderSearch:
-    """How a folder of images is searched in the time."""
-    quiet_optuna()
-    asked = FolderRequest(
-        folder=str(request.recipe),
-        seconds=request.seconds or HOUR_S,
-        storage=effort.context.storage,
-        workers=_workers(effort),
-        device=effort.device,
-        settings=request.changes,
+    recipe, notes = folder_recipe(folder, request.changes, trust=context.trust)
+    if recipe is not None:
+        for line in notes:
+            echo(line, err=True)
+        return recipe, None
+    search = plan_folder(
+        FolderRequest(
+            folder=folder,
+            seconds=request.seconds or HOUR_S,
+            storage=context.storage,
+            workers=request.workers,
+            device=request.effort.device,
+            settings=request.changes,
+        )
     )
-    return plan_folder(asked)
+    return search.recipe, search
 
 
 def say_inventory(plan: SearchPlan, context: Context, *, err: bool) -> list[str]:
@@ -188,85 +185,56 @@ def say_inventory(plan: SearchPlan, context: Context, *, err: bool) -> list[str]
     return lines
 
 
-def schedule_of(
-    plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest, effort: Effort
-) -> TimePlan:
-    """Plans the time of a search, and says how it is used.
-
-    Args:
-        plan: the search.
-        folder: how a folder of images is searched; None: a recipe is.
-        request: what is asked for.
-        effort: how runs are carried out.
-    """
-    stated = request.stated_trials
-    unlimited = 0 if stated is not None else plan.recipe.search.trials
-    clock = SearchTime(request.limit_s, request.began, stated, unlimited=unlimited)
-    if folder is None and (request.limit_s is None or not has_pace(plan)):
-        return TimePlan(clock, None, effort)
-    expected = _estimate(plan, folder, request, effort)
-    if not effort.context.as_json:
-        say_lines(_lines(expected, folder), err=True)
-    # with the number of workers for which the time was reckoned
-    effort = replace(effort, workers=_workers(effort))
-    use = None if expected is None or folder is not None else expected.time
-    return TimePlan(clock, None if use is None else use.trials, effort)
+def is_timed(plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest) -> bool:
+    """Whether a search's time is planned before it begins."""
+    return folder is not None or (request.limit_s is not None and has_pace(plan))
 
 
-def _workers(effort: Effort) -> int:
-    """The number of workers for which a time is reckoned."""
-    return effort.workers or default_workers(effort.device)
-
-
-def _estimate(
-    plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest, effort: Effort
+def expected_of(
+    plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest
 ) -> SearchEstimate | None:
     """What a search takes and can show; None of a folder's that was begun before."""
     if folder is not None and folder.timed is None:
         return None
     return estimate(
         plan,
-        workers=_workers(effort),
-        threads=effort.threads,
+        workers=request.workers,
+        threads=request.effort.threads,
         seconds=request.limit_s if folder is None else folder.seconds,
         trials=request.stated_trials,
         timed=None if folder is None else folder.timed,
     )
 
 
-def _lines(expected: SearchEstimate | None, folder: FolderSearch | None) -> list[Line]:
+def expected_lines(expected: SearchEstimate | None, folder: FolderSearch | None) -> list[Line]:
     """What is said of a search's time before it begins."""
     if folder is not None:
         return folder_lines(folder, expected, "; --target changes it")
     return [] if expected is None else time_lines(expected)
 
 
-def show_forecast(
-    plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest, effort: Effort
-) -> None:
+def show_forecast(plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest) -> None:
     """Prints what a search would do; writes nothing.
 
     Args:
         plan: the search.
         folder: how a folder of images is searched; None: a recipe is.
         request: what is asked for.
-        effort: how runs are carried out.
     """
-    context = effort.context
+    context = request.effort.context
     images = say_inventory(plan, context, err=False)
     check_place(plan.recipe, plan.url, artifacts=plan.artifacts)
     check(plan)
-    expected = _estimate(plan, folder, request, effort)
+    expected = expected_of(plan, folder, request)
     if context.as_json:
         fields = {} if expected is None else estimate_as_json(expected)
         if folder is not None:
             fields = folder_as_json(folder, expected)
         print_json({**fields, "images": images})
-        return
-    if folder is None and expected is not None:
+    elif folder is None and expected is not None:
         say_lines(estimate_lines(expected))
-        return
-    say_lines(_lines(expected, folder))
+    else:
+        say_lines(expected_lines(expected, folder))
 
 
 def note_images(opened: OpenStudy, *, first: bool = False) -> None:
