@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
     ChosenPlacement,
-    Device,
-    Effort,
     MaxLatencyMs,
     MaxLatencyRatio,
     MinAccuracy,
     StudyName,
-    Threads,
     at_storage,
     check_output,
     console,
@@ -29,7 +24,7 @@ from nas_attn.cli.common import (
     study_named,
 )
 from nas_attn.cli.trust import check_export
-from nas_attn.errors import OperationError, UserError, several
+from nas_attn.errors import OperationError, UserError
 from nas_attn.system.paths import output_path, user_path
 
 if TYPE_CHECKING:
@@ -85,15 +80,6 @@ def export(
             "--as-searched", help="Take the search's weights, even if the network was retrained."
         ),
     ] = False,
-    train_again: Annotated[
-        bool,
-        Option(
-            "--train-again",
-            help="Like --as-searched; if these weights are lost, train again as the search did.",
-        ),
-    ] = False,
-    threads: Threads = None,
-    device: Device = "auto",
 ) -> None:
     """Write a trained network and its card.
 
@@ -118,11 +104,9 @@ def export(
     view = chosen(opened, found, wanted).view
     file = output or f"{opened.store.name}{kind.suffix}"
     path = output_path(file, what="--output", error=UserError, replaces=kind.begins)
-    if train_again:
-        _train_again(opened, view, Effort(context, threads=threads, device=device))
     wish = ExportWish(
         kind.name,
-        as_searched=as_searched or train_again,
+        as_searched=as_searched,
         normalize=normalize,
         check=check,
     )
@@ -219,30 +203,6 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
         yield f"in float32: {scored}{then}"
     if facts["check"] is not None:
         yield f"against torch: {against_torch(facts)}"
-
-
-def _train_again(opened: OpenStudy, view: CandidateView, effort: Effort) -> None:
-    """Trains a candidate for its weights, and says what it scores now."""
-    from nas_attn.cli.common import INTERRUPTED
-    from nas_attn.recipe import units
-    from nas_attn.searching.prepare.checks import check_here
-    from nas_attn.searching.run.taking_part import Options, train_again
-    from nas_attn.searching.worker.stopping import interruptible
-
-    def say(line: str) -> None:
-        echo(line, err=True)
-
-    check_here(opened.recipe, device=effort.device)
-    stop = threading.Event()
-    say(f"training {view.label} again: {view.placement}")
-    with interruptible(stop, say):
-        training = Options(device=effort.device, threads=effort.threads, say=say, stop=stop)
-        score = train_again(opened, view, training)
-    if score is None:
-        say("stopped; run the same command again to continue")
-        raise typer.Exit(INTERRUPTED)
-    scores = ", ".join(units.named(name, value) for name, value in score.metrics.items())
-    say(f"trained again, after {several(score.epochs, 'epoch')}: {scores}")
 
 
 def validate_export(

@@ -5,7 +5,7 @@ a file or a pipe each sentence is one line), and the progress view of a running 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -58,13 +58,6 @@ def show_prose(
         lines = wrapped(plain, out.width, first=first, rest=" " * len(first))
     for line in lines:
         show_line(out, line, style)
-
-
-def show_paragraph(out: Console, title: str, sentences: Sequence[str]) -> None:
-    """A title, and sentences below it."""
-    out.print(title, style="bold", markup=False)
-    for sentence in sentences:
-        show_prose(out, sentence, indent=INDENT)
 
 
 def show_command(out: Console, command: str, *, indent: str = INDENT) -> None:

@@ -38,11 +38,7 @@ def trained_model(
         raise CheckpointError(
             f"the weights of {view.label} ({view.state}) were not kept, because it was not scored"
         )
-    again = "retrain the network"
-    if run is None:
-        again = (
-            f"export trial {view.trial} with `again`, which trains it once more as the search did"
-        )
+    again = f"nas-attn retrain {opened.store.name} --placement {view.trial} trains it again"
     if not rows:
         lost = opened.store.weights_lost.get(name) or "the reason is not known"
         raise CheckpointError(f"the weights of {view.label} are not there ({lost}): {again}")

@@ -1,22 +1,17 @@
-"""One worker's part in a study: its phases, up to the answer; or a single training again, for its
-weights.
-"""
+"""One worker's part in a study: its phases, up to the answer."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
 from nas_attn.answer.reading import answer
-from nas_attn.answer.snapshot import CandidateView
-from nas_attn.errors import BackboneLost, CheckpointError, OperationError, StudyError
-from nas_attn.export.kept_weights import searched_run
-from nas_attn.recipe.purposes import SEARCH
+from nas_attn.errors import StudyError
 from nas_attn.report.publishing import publish
 from nas_attn.searching.keeping import Freed, sweep_checkpoints, sweep_weights
 from nas_attn.searching.phases.confirming import Confirmation, Rounds, narrow
@@ -29,8 +24,6 @@ from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import Presence
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage.opening import OpenStudy, renewed
-from nas_attn.storage.records import Score
-from nas_attn.storage.rows import Lease
 from nas_attn.system.processes import owner_name
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.evaluators import Evaluator
@@ -172,50 +165,3 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Endi
         )
         ended = do(worker)
     return ended
-
-
-# protocol of runs that are done only for their weights, and of their scores
-AGAIN_PROTOCOL = f"{SEARCH}/again"
-
-
-def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:
-    """Trains a scored candidate again as the search did, for its weights. None: `options.stop` was
-    set before the end; the next call continues from there. Raises CheckpointError: the candidate
-    has not been scored.
-    """
-    store = opened.store
-    original = searched_run(opened.store, view)
-    if view.state != "scored" or original is None:
-        raise CheckpointError(
-            f"{view.label} ({view.state}) cannot be trained again: it has not been scored"
-        )
-    run = replace(original, protocol=AGAIN_PROTOCOL)
-    scores: list[Score] = []
-
-    def once(worker: Worker, lease: Lease) -> Sequence[Score]:
-        bench = worker.benches.of_run(original)
-        return bench.train(
-            run,
-            worker.resolved(original),
-            lease=lease,
-            go_on=lambda _: True,
-            stop=worker.stop,
-            trained=lambda model: bench.keep_weights(view.key, model, lease),
-        )
-
-    def train(worker: Worker) -> Ending:
-        lease = store.acquire(run.files, owner=worker.owner)
-        if lease is None:
-            raise OperationError(f"another process is training {view.label} again: wait for it")
-        with store.holding(lease):
-            try:
-                scores[:] = once(worker, lease)
-            except BackboneLost:
-                worker.backbone_again(original)
-                scores[:] = once(worker, lease)
-            worker.benches.search.files(run, lease).clear()
-        return Ending.COMPLETE
-
-    if with_worker(opened, options, train) is Ending.COMPLETE:
-        return scores[-1]
-    return None

@@ -269,21 +269,6 @@ class Worker:
                 return TakenRun(self.queue.begin(row, lease), source, lease)
         return None
 
-    def backbone_again(self, run: Run) -> None:
-        """Trains the backbone that a run starts from, at once; OperationError if another process
-        trains it.
-        """
-        needed = self.benches.of(run.protocol).needs_backbone(run)
-        if needed is None:
-            return
-        row = self._backbone(needed, run)
-        lease = self.store.acquire(row.resource, owner=self.owner)
-        if lease is None:
-            raise OperationError(
-                f"another process is training backbone {run.backbone}: wait for it"
-            )
-        self._do(TakenRun(self.queue.begin(row, lease), None, lease))
-
     def _backbone(self, needed: Run, wanted_by: Run) -> RunRow:
         """The queue's row of a needed backbone. A lost one is trained again, but not a control's
         that failed.
