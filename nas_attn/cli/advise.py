@@ -30,7 +30,9 @@ from nas_attn.recipe.target import refuse_unpublished, target_table, target_word
 from nas_attn.recipe.tasks import TASKS, USUAL_TASK
 
 if TYPE_CHECKING:
-    from nas_attn.answer.advising import Advice
+    from torch import nn
+
+    from nas_attn.answer.advising import Advice, Question
 
 # the end of measuring, from the command's beginning
 MEASURED_FOR_S = 45.0
@@ -71,10 +73,8 @@ def advise(
     until = time.monotonic() + MEASURED_FOR_S
     # they load torch, which no help needs
     from nas_attn.answer import advising
-    from nas_attn.backbones import build
     from nas_attn.cli.measuring import latency_section
-    from nas_attn.cli.usual import CLASSES, task_of, usual_shape, usual_start
-    from nas_attn.recipe.reading import backbone_section
+    from nas_attn.cli.usual import task_of, usual_shape, usual_start
     from nas_attn.recipe.recipe import LatencySection
 
     start = target_words(target or []).start or usual_start(backbone)
@@ -87,27 +87,44 @@ def advise(
     trained = "pretrained" if target_table(start)["start"] == "pretrained" else "scratch"
     input_shape = parse_shape(shape or usual_shape(backbone))
     section = latency_section(LatencySection(session_seconds=BRIEF_SESSION_S), settings or [])
-    classes = CLASSES.get(task, CLASSES["classification"])
-    model = build(backbone_section(backbone), input_shape=input_shape, classes=classes)
     question = advising.Question(backbone, input_shape, task, trained, init, section)
-    advice = advising.advise(model, question, until=until)
+    advice = advising.advise(_network(question), question, until=until)
     recipe = _recipe_command(task, data, backbone, start)
     size = input_shape[1:] if shape else None
     begin = _search_command(advice, data or f"{OWN_IMAGES}PATH", start, size=size)
     if context.as_json:
         print_json({**advising.advice_as_json(advice), "begin": begin, "recipe": recipe})
         return
+    _show(context, advice)
+    # to copy, so only the terminal itself breaks it
+    echo(f"next: {begin or recipe}")
+
+
+def _network(question: Question) -> nn.Module:
+    """The bare network, with as many classes as its published weights."""
+    from nas_attn.backbones import build
+    from nas_attn.cli.usual import CLASSES
+    from nas_attn.recipe.reading import backbone_section
+
+    classes = CLASSES.get(question.task, CLASSES["classification"])
+    section = backbone_section(question.backbone)
+    return build(section, input_shape=question.input_shape, classes=classes)
+
+
+def _show(context: Context, advice: Advice) -> None:
+    """Prints what is known, and what was measured."""
+    from nas_attn.answer import advising
+
     say_lines(list(advising.before_table(advice)))
     if advice.measured:
-        title = f"Attention in {backbone} at {'x'.join(map(str, input_shape))}"
+        question = advice.question
+        title = f"Attention in {question.backbone} at {'x'.join(map(str, question.input_shape))}"
         columns = [*advising.ADVICE_COLUMNS, "placement"]
         cells = advising.rows(advice)
         console(wide=context.wide).print(
             table(title, columns, cells, right=advising.ADVICE_COLUMNS)
         )
     say_lines(list(advising.after_table(advice)))
-    # to copy, so only the terminal itself breaks it
-    echo(f"next: {begin or recipe}")
 
 
 def _recipe_command(task: str, data: str | None, backbone: str, start: str) -> str:

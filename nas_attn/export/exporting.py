@@ -15,7 +15,7 @@ from nas_attn.data.dataset import Dataset
 from nas_attn.errors import UserError
 from nas_attn.export.card import Described, card, write_card
 from nas_attn.export.checking import check_onnx, scored, which_are_right
-from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
+from nas_attn.export.formats import Format, Graph, answers_of, find_format, normalising, write
 from nas_attn.export.kept_weights import searched_run, trained_model
 from nas_attn.latency.runtime_files import CALIBRATION
 from nas_attn.recipe import tasks
@@ -104,17 +104,7 @@ def export_candidate(
     stored = _scored(opened.store, view, run)
     network = _trained_network(opened, view, run, stored)
     plan = network.plan
-    answers = answers_of(network.task)
-    given = network.model
-    if kind.graph:
-        given = answers.graph(answers.computing(given, network.dataset), plan.input_shape)
-    if wish.normalize:
-        if network.dataset is not None and network.dataset.train.pixels.deep:
-            raise UserError(
-                "normalize makes a file that takes bytes, and these images have more than 8 bits"
-                " (data.channels): leave it out"
-            )
-        given = normalising(given, network.described.interface, network.task, kind)
+    given = _as_written(network, kind, normalize=wish.normalize)
     trained = "after the search's training"
     if run is not None:
         trained = f"{run.purpose}, {run.protocol}, seed {run.seed}"
@@ -168,6 +158,23 @@ def _trained_network(
         # the images that its weights have not seen
         dataset = dataset.of_seed(stored.score.seed)
     return TrainedNetwork(own.recipe, dataset, own, model, describe(own, dataset, view))
+
+
+def _as_written(network: TrainedNetwork, kind: Format, *, normalize: bool) -> nn.Module:
+    """The network as a file of this format has it. UserError: it cannot normalise its images."""
+    given = network.model
+    if kind.graph:
+        answers = answers_of(network.task)
+        given = answers.computing(given, network.dataset)
+        given = answers.graph(given, network.plan.input_shape)
+    if not normalize:
+        return given
+    if network.dataset is not None and network.dataset.train.pixels.deep:
+        raise UserError(
+            "normalize makes a file that takes bytes, and these images have more than 8 bits"
+            " (data.channels): leave it out"
+        )
+    return normalising(given, network.described.interface, network.task, kind)
 
 
 def _compared(
