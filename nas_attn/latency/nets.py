@@ -18,6 +18,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -175,16 +177,22 @@ def eager(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     return timed(lambda: model(x), section)
 
 
-def compiled(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
-    """Through torch.compile."""
+def compiled_alone(model: nn.Module, **settings: Any) -> Callable[[Tensor], object]:
+    """`torch.compile`, with a code object of its own: of one code, the compiler keeps a few
+    results, and runs what comes then as it is, without a word.
+    """
 
     def forward(x: Tensor) -> object:
         return model(x)
 
-    # The compiler keeps what it compiled by code object, a few a piece, and then runs the rest as
-    # it is without a word.
-    forward.__code__ = forward.__code__.replace()
-    quick: Callable[[Tensor], object] = torch.compile(forward, dynamic=False)
+    own = FunctionType(forward.__code__.replace(), globals(), closure=forward.__closure__)
+    quick: Callable[[Tensor], object] = torch.compile(own, **settings)
+    return quick
+
+
+def compiled(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    """Through torch.compile."""
+    quick = compiled_alone(model, dynamic=False)
     # in inference mode, as in the timing, or it would be compiled again; the compiler's warnings do
     # not concern this network
     with torch.inference_mode(), warnings.catch_warnings():

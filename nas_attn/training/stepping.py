@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.errors import TrainingError, first_line
+from nas_attn.latency.nets import compiled_alone
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.system.cuda_graphs import capture, mend, side_stream, waits
 from nas_attn.training.faults import out_of_memory
@@ -36,19 +37,10 @@ def compiled(model: nn.Module) -> Callable[[Tensor], object]:
     """The network through torch.compile. The first call compiles it, and raises TrainingError if
     that fails.
     """
-
-    def forward(x: Tensor) -> object:
-        return model(x)
-
-    # The compiler keeps a few results per code object, and then silently runs everything else
-    # uncompiled.
-    forward.__code__ = forward.__code__.replace()
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     # see `plain_order`
     own_order: dict[str, str | int | bool | Callable[..., object]] = {"layout_optimization": False}
-    quick: Callable[[Tensor], object] = torch.compile(
-        forward, options=own_order if on_cpu else None
-    )
+    quick = compiled_alone(model, options=own_order if on_cpu else None)
 
     def call(x: Tensor) -> object:
         try:
