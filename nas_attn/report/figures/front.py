@@ -73,15 +73,26 @@ def front_message(answer: Answer) -> str:
     metric = now.primary
     views = [v for v in now.candidates if v.state == "scored" and metric in v.gains]
     if metric is None or not views or objective_name(now.objectives[0]) != metric:
+        count = len(now.front)
+        verb = "is" if count == 1 else "are"
         scored = several(now.counts["scored"], "scored candidate")
-        return f"On the front: {len(now.front)} of {scored}."
+        return f"{count} of {scored} {verb} on the front."
     better = [view for view in views if view.gains[metric].low > 0]
     if not better:
         worse = sum(view.gains[metric].high < 0 for view in views)
         lose = f", and {worse} of {len(views)} to lose" if worse else ""
         return f"No candidate is shown to gain{lose}: what else looks like it may be chance."
     most = max(better, key=lambda view: view.gains[metric].mean)
-    return f"{short_name(most)} gains most, {_gain_at(metric, most)}."
+    so_far = "" if now.brief is None else "So far: "
+    said = f"{short_name(most)} gains most, {_gain_at(metric, most)}"
+    taken = now.find(answer.taken_key or "")
+    if taken is not None and taken.is_bare:
+        said += "; the answer keeps the bare backbone"
+    elif taken is not None and taken is not most and metric in taken.gains:
+        if taken.gains[metric].high >= most.gains[metric].mean:
+            said = "none is shown to gain more"
+        said = f"Recommended: {short_name(taken)}, {_gain_at(metric, taken)}; {said}"
+    return f"{so_far}{said}."
 
 
 def _gain_at(metric: str, view: CandidateView) -> str:
