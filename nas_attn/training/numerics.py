@@ -24,16 +24,14 @@ each kind of device, and a run goes on in the one that it began with.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
 
-from nas_attn.errors import NasAttnWarning, RecipeError, StorageError, StudyError
+from nas_attn.errors import RecipeError, StorageError, StudyError
 from nas_attn.latency.machine import cpu_name
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH
@@ -170,37 +168,11 @@ def _tf32(device: torch.device) -> Literal["none", "convolutions"]:
     return "convolutions" if torch.cuda.get_device_properties(device).major >= AMPERE else "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Threads:
-    """How many intra-op threads new trainings on a CPU have: the number changes the order of sums,
-    so that a run keeps the one that it began with.
+def threads_for(section: TrainingSection, asked: int | None = None, *, workers: int = 1) -> int:
+    """Gives the intra-op threads of new trainings of each of several workers: those `asked` for,
+    else the recipe's, else a share of the cores.
     """
-
-    number: int
-    # a person's number replaces that of a run, too
-    asked: bool = True
-
-    def of_run(self, begun: int | None) -> int:
-        """Gives the threads of a run that was `begun` with so many; None: it begins now."""
-        if begun in (None, self.number):
-            return self.number
-        if not self.asked:
-            return begun
-        warnings.warn(
-            f"a run that began with {begun} threads continues with {self.number}, as you asked:"
-            " its result will differ in the last digits",
-            NasAttnWarning,
-            stacklevel=2,
-        )
-        return self.number
-
-
-def threads_for(section: TrainingSection, asked: int | None = None, *, workers: int = 1) -> Threads:
-    """Gives the threads of each of several workers: those `asked` for, else the recipe's, else a
-    share of the cores.
-    """
-    number = asked or section.threads
-    return Threads(number or cores_for(workers), asked=number is not None)
+    return asked or section.threads or cores_for(workers)
 
 
 def cores_for(workers: int = 1) -> int:

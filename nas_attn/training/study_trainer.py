@@ -17,7 +17,7 @@ from nas_attn.storage.store import StudyStore
 from nas_attn.training.evaluators import Job
 from nas_attn.training.images import keep_or_compare_test
 from nas_attn.training.learning_rates import candidate_rates
-from nas_attn.training.numerics import Threads, intra_op_threads
+from nas_attn.training.numerics import intra_op_threads
 from nas_attn.training.plan import Plan
 from nas_attn.training.trainer import Trainer
 
@@ -35,7 +35,7 @@ class StudyTrainer:
         store: StudyStore,
         *,
         device: torch.device,
-        threads: Threads,
+        threads: int,
         arithmetic: Arithmetic | None,
     ) -> None:
         """Begins with the images of one protocol.
@@ -81,7 +81,7 @@ class StudyTrainer:
             split = self._dataset.read_test(job.reason)
             keep_or_compare_test(self._store, self._plan.recipe, self._dataset.classes, split)
             self.test_split = split
-        with self._trainer(job.seed) as trainer, intra_op_threads(self._threads.number):
+        with self._trainer(job.seed) as trainer, intra_op_threads(self._threads):
             return trainer.score(model, self.test_split, seed=job.seed, epochs=job.rungs[-1])
 
     @contextmanager

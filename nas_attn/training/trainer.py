@@ -24,7 +24,7 @@ from nas_attn.recipe.task import MIXING
 from nas_attn.storage.records import FILLED, Arithmetic, Score
 from nas_attn.training.checkpoints import Checkpoints, CheckpointSlot
 from nas_attn.training.learnt import learnt_from
-from nas_attn.training.numerics import Threads, intra_op_threads
+from nas_attn.training.numerics import intra_op_threads
 from nas_attn.training.parameters import (
     LearningRates,
     check_training,
@@ -75,10 +75,10 @@ class Trainer(Scorer):
         *,
         device: torch.device | str,
         batch_hook: Callable[[], object] | None = None,
-        threads: Threads | None = None,
+        threads: int | None = None,
         arithmetic: Arithmetic | None = None,
     ) -> None:
-        """As of a `Scorer`; `threads`: intra-op threads; None: torch's."""
+        """As of a `Scorer`; `threads`: intra-op threads of new trainings; None: torch's."""
         super().__init__(
             section, dataset, device=device, batch_hook=batch_hook, arithmetic=arithmetic
         )
@@ -212,12 +212,14 @@ class Trainer(Scorer):
             )
 
     def _thread_number(self, begun: int | None) -> int:
-        """Intra-op threads of a run that was begun with so many; None: of a new one."""
+        """Intra-op threads of a run that was begun with so many; None: of a new one. The number
+        changes the order of sums, so that a run on a CPU keeps its own.
+        """
         if self._threads is None:
             return torch.get_num_threads()
-        if self.device.type != "cpu":
-            return self._threads.number
-        return self._threads.of_run(begun)
+        if begun is not None and self.device.type == "cpu":
+            return begun
+        return self._threads
 
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
         """Network, data and settings as one text, which a checkpoint must match to be continued."""

@@ -216,7 +216,7 @@ class Workbench:
         self._trainer: StudyTrainer | EvaluatorTrainer = self._own
         if evaluator is not None:
             self._trainer = EvaluatorTrainer(
-                evaluator, folder=workplace.folder, device=str(self.device), threads=threads.number
+                evaluator, folder=workplace.folder, device=str(self.device), threads=threads
             )
         # number of the backbone whose weights are kept
         self._kept = -1

@@ -26,7 +26,6 @@ from nas_attn.errors import DataError
 from nas_attn.recipe.reading import backbone_section, load_recipe
 from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.recipe.tasks import TASKS
-from nas_attn.training.numerics import Threads
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
@@ -286,7 +285,7 @@ def test_a_network_learns_from_all_bands(size: int | None, fit: Any) -> None:
     torch.manual_seed(0)
     network = build(backbone_section("resnet8"), input_shape=dataset.input_shape, classes=2)
     training = TrainingSection(rungs=[4], batch_size=8)
-    trainer = Trainer(training, dataset, device="cpu", threads=Threads(1))
+    trainer = Trainer(training, dataset, device="cpu", threads=1)
     (score,) = trainer.fit(network, seed=0, rungs=[4], rates=LearningRates(0.05))
     assert score.metrics["accuracy"] == 1
 

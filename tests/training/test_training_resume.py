@@ -13,10 +13,10 @@ from slots import MemorySlot
 from torch import nn
 
 from nas_attn.data import loading
-from nas_attn.errors import CheckpointError, NasAttnWarning
+from nas_attn.errors import CheckpointError
 from nas_attn.recipe.recipe import Augment, DataSection, Named, TrainingSection
 from nas_attn.system.waiting import Interrupted
-from nas_attn.training.numerics import Threads, cores_for, threads_for
+from nas_attn.training.numerics import cores_for, threads_for
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import NO_CALLBACKS, Callbacks
 from nas_attn.training.trainer import Trainer
@@ -185,15 +185,7 @@ def _threads() -> Iterator[None]:
     assert torch.get_num_threads() == before
 
 
-def test_a_run_keeps_its_threads_unless_a_person_asks_for_others() -> None:
-    assert Threads(3).of_run(None) == 3
-    assert Threads(4, asked=False).of_run(None) == 4
-    assert Threads(4, asked=False).of_run(2) == 2
-    with pytest.warns(NasAttnWarning, match="began with 2 threads continues with 1"):
-        assert Threads(1).of_run(2) == 1
-
-
-def fit_with(path: Path, threads: Threads, callbacks: Callbacks = NO_CALLBACKS):
+def fit_with(path: Path, threads: int, callbacks: Callbacks = NO_CALLBACKS):
     dataset = loading.load(DataSection(name="digits-8x8"), device="cpu")
     model = network()
     trainer = Trainer(SECTION, dataset, device="cpu", threads=threads)
@@ -215,12 +207,12 @@ def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(
     monkeypatch.setattr(
         Trainer, "output", lambda *args: used.append(torch.get_num_threads()) or forward(*args)
     )
-    whole = fit_with(tmp_path / "whole", Threads(2))
+    whole = fit_with(tmp_path / "whole", 2)
     asked = iter([False] * 5 + [True])
     with pytest.raises(Interrupted):
-        fit_with(tmp_path / "pieces", Threads(2), Callbacks(stop=lambda: next(asked)))
+        fit_with(tmp_path / "pieces", 2, Callbacks(stop=lambda: next(asked)))
     assert set(used) == {2}
-    assert_same(fit_with(tmp_path / "pieces", Threads(1, asked=False)), whole)
+    assert_same(fit_with(tmp_path / "pieces", 1), whole)
     assert set(used) == {2}
 
 
@@ -240,6 +232,6 @@ def test_the_recipe_says_how_many_threads_unless_a_person_does(
     monkeypatch.setattr("nas_attn.training.numerics.cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     three = TrainingSection(threads=3)
-    assert threads_for(TrainingSection(), workers=4) == Threads(2, asked=False)
-    assert threads_for(three, workers=4) == Threads(3)
-    assert threads_for(three, 5, workers=4) == Threads(5)
+    assert threads_for(TrainingSection(), workers=4) == 2
+    assert threads_for(three, workers=4) == 3
+    assert threads_for(three, 5, workers=4) == 5

@@ -41,7 +41,7 @@ from nas_attn.searching.prepare.fitting import (
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.system.wrapping import Line
 from nas_attn.training.evaluators import EvaluatorRun, evaluator_of
-from nas_attn.training.numerics import Threads, new_arithmetic, threads_for
+from nas_attn.training.numerics import new_arithmetic, threads_for
 from nas_attn.training.plan import session_s
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
@@ -305,7 +305,7 @@ def epoch_seconds(
     images: ImageCounts,
     *,
     device: torch.device,
-    threads: Threads,
+    threads: int,
 ) -> float:
     """Seconds of an epoch and its score, by a few steps of a whole training: short trainings and
     long ones run their steps differently on a GPU.
