@@ -37,6 +37,7 @@ AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.", "n_averaged")
 """Prefixes of names that are only for training: auxiliary heads, the counter of an average."""
 _DEPTH = 4
 _SAVE = "torch.save(model.state_dict(), FILE)"
+THIS_BACKBONE = "give the weights of this backbone, or name the backbone that they belong to"
 
 
 def restore(model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
@@ -118,15 +119,13 @@ def _read(file: Path) -> Any:
 
         with np.load(file, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
-    if file.suffix == ".safetensors":
-        try:
-            from safetensors.torch import load_file
-        except ImportError:
-            raise BackboneError(
-                f"weights '{file}' need safetensors: pip install safetensors"
-            ) from None
-        return load_file(str(file))
-    return torch.load(file, map_location="cpu", weights_only=True)
+    if file.suffix != ".safetensors":
+        return torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise BackboneError(f"weights '{file}' need safetensors: pip install safetensors") from None
+    return load_file(str(file))
 
 
 def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
@@ -213,32 +212,63 @@ def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, An
     heads = tuple(f"{path}." for path in _last_layers(model))
     needed = [name for name in own if not name.endswith(UNNEEDED)]
     body = [name for name in needed if not name.startswith(heads)] or needed
-    first = next((name for name in needed if own[name].ndim == 4), None)
-    state, notes = _without_prefix(state, body)
-    _require_names(state, own, body, heads)
-    fitted = {name: state.get(name, value) for name, value in own.items()}
-    anew: list[str] = []
+    given, notes = _without_prefix(state, body)
+    first = next((name for name in needed if own[name].ndim == 4), "")
+    if first in given and _is_like(given[first], own[first], but=1):
+        channels = own[first].shape[1]
+        notes.append(said_channels(given[first].shape[1], channels))
+        given[first] = other_channels(given[first], channels)
+    anew = []
     for name in needed:
-        value = own[name]
-        given = fitted[name]
-        _require_values(name, value, given)
-        shape = given.shape
-        if name in state and shape == value.shape:
-            continue
-        if name == first and (shape[:1], shape[2:]) == (value.shape[:1], value.shape[2:]):
-            notes.append(said_channels(shape[1], value.shape[1]))
-            fitted[name] = other_channels(given, value.shape[1])
-        elif name.startswith((*heads, *PREDICTORS)) and shape[1:] == value.shape[1:]:
-            fitted[name] = _new(name, value, heads)
-            anew.append(name)
-        else:
+        value = given.get(name)
+        if name.startswith((*heads, *PREDICTORS)) and (
+            value is None or _is_like(value, own[name], but=0)
+        ):
+            given[name] = _new(name, own[name], heads)
+            if value is None or name.startswith(PREDICTORS):
+                anew.append(name)
+    if anew:
+        notes.append(f"they have no {few(anew, letters=80)} for these classes: such start anew")
+    _require_all(given, {name: own[name] for name in needed})
+    known = {name: value for name, value in given.items() if name in own}
+    others = [name for name in given.keys() - own if not name.endswith(UNNEEDED)]
+    others = [name for name in others if not name.startswith((*AUXILIARY, *heads))]
+    if others:
+        raise ValueError(f"the backbone has no {few(sorted(others), letters=120)}: {THIS_BACKBONE}")
+    return {**own, **known}, notes
+
+
+def _is_like(given: Any, own: Tensor, *, but: int | None = None) -> bool:
+    """Whether a value is a plain tensor of a network's own shape and kind; `but`: with another size
+    in this dimension.
+    """
+    if (
+        not isinstance(given, Tensor)
+        or given.is_meta
+        or given.is_quantized
+        or given.layout != torch.strided
+        or own.is_floating_point() != given.is_floating_point()
+        or own.ndim != given.ndim
+    ):
+        return False
+    different = [at for at, size in enumerate(own.shape) if size != given.shape[at]]
+    return different == ([] if but is None else [but])
+
+
+def _require_all(given: Mapping[str, Any], needed: Mapping[str, Tensor]) -> None:
+    """Raises ValueError: weights lack some of a network, or these are not finite."""
+    missing = [name for name, own in needed.items() if not _is_like(given.get(name), own)]
+    if missing:
+        raise ValueError(
+            f"they have no {few(missing, letters=120)} of this backbone's shape and type:"
+            f" {THIS_BACKBONE}"
+        )
+    for name in needed:
+        if not torch.isfinite(given[name]).all():
             raise ValueError(
-                f"'{name}' has shape {tuple(shape)}, the network's is {tuple(value.shape)}"
+                f"'{name}' holds values that are not finite, as after a training that diverged:"
+                " give earlier weights"
             )
-    said = [name for name in anew if name not in state or name.startswith(PREDICTORS)]
-    if said:
-        notes.append(f"they have no {few(said, letters=80)} for these classes: such start anew")
-    return fitted, notes
 
 
 def _new(name: str, own: Tensor, heads: Sequence[str]) -> Tensor:
@@ -257,23 +287,12 @@ def _new(name: str, own: Tensor, heads: Sequence[str]) -> Tensor:
 
 def _without_prefix(
     state: Mapping[str, Any], body: Sequence[str]
-) -> tuple[Mapping[str, Any], list[str]]:
+) -> tuple[dict[str, Any], list[str]]:
     """(The part of a state_dict with this network's names, without the prefix that a surrounding
-    program gave them; a note if other names are ignored.) ValueError: it has the network twice.
+    program gave them; a note if other names are ignored.)
     """
     prefixes = [name.removesuffix(body[0]) for name in state if name.endswith(f".{body[0]}")]
-    counts = {prefix: sum(f"{prefix}{name}" in state for name in body) for prefix in prefixes}
-    prefix = max(counts, key=counts.__getitem__, default="")
-    found = sum(name in state for name in body)
-    # half of another network's names may be the same by chance
-    if counts.get(prefix, 0) <= max(len(body) / 2, found):
-        return state, []
-    whole = [prefix for prefix in prefixes if counts[prefix] == len(body)]
-    if len(whole) > 1:
-        raise ValueError(
-            f"they contain this network {len(whole)} times, under {few(whole)}: write a file with"
-            " only one of them"
-        )
+    prefix = next((p for p in prefixes if all(f"{p}{name}" in state for name in body)), "")
     inside = {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
@@ -282,48 +301,6 @@ def _without_prefix(
         return inside, []
     note = f"names that begin with '{prefix}' are used, not {few(outside, letters=80)}"
     return inside, [note]
-
-
-def _require_names(
-    state: Mapping[str, Any], own: Mapping[str, Any], body: Sequence[str], heads: Sequence[str]
-) -> None:
-    """Raises ValueError: names of the body are missing, or there are others, so that the weights
-    are another network's.
-    """
-    missing = [name for name in body if name not in state]
-    further = [
-        name
-        for name, value in state.items()
-        if name not in own
-        and not name.startswith((*AUXILIARY, *heads))
-        and not name.endswith(UNNEEDED)
-        and hasattr(value, "shape")
-    ]
-    if not missing and not further:
-        return
-    what = f"the backbone has no {few(further, letters=120)}"
-    if missing:
-        what = f"they lack {few(missing, letters=120)}"
-    raise ValueError(
-        f"{what}: give the weights of this backbone, or name the backbone that they belong to"
-    )
-
-
-def _require_values(name: str, own: Tensor, given: Any) -> None:
-    """Raises ValueError: a value is not a plain tensor of finite numbers."""
-    if (
-        not isinstance(given, Tensor)
-        or given.is_meta
-        or given.is_quantized
-        or given.layout != torch.strided
-        or own.is_floating_point() != given.is_floating_point()
-    ):
-        raise ValueError(f"'{name}' is no plain tensor of {own.dtype}: give a plain state_dict")
-    if not torch.isfinite(given).all():
-        raise ValueError(
-            f"'{name}' holds values that are not finite, as after a training that diverged: give"
-            " earlier weights"
-        )
 
 
 def _last_layers(model: nn.Module) -> list[str]:

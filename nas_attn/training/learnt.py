@@ -43,15 +43,19 @@ class OwnLoss:
         arguments, or not for such logits.
         """
         self._setting = f"training.loss = '{named.name}'"
+        self._output = output
         # uncounted pixels have no share of any class
         masked = len(output) > 1
         self._loss = self._made(named, masked=masked)
-        # Of another size than the number of classes: so a loss that takes one for the other fails.
-        self._logits = torch.zeros(output[0] + 1, *output)
-        self._y = torch.zeros(len(self._logits), *output[1:], dtype=torch.long)
         # whether it takes shares of classes only, no class numbers
-        self._shares = not masked and self._fault(self._y) != ""
-        self.require(shares=self._shares)
+        self._shares = False
+        try:
+            self.require(shares=False)
+        except RecipeError:
+            if masked:
+                raise
+            self.require(shares=True)
+            self._shares = True
 
     def _made(self, named: Named, *, masked: bool) -> Callable[..., Tensor]:
         kinds = {name: kind for name, kind in vars(nn).items() if name.endswith("Loss")}
@@ -76,28 +80,30 @@ class OwnLoss:
         return loss
 
     def require(self, *, shares: bool) -> None:
-        """Raises RecipeError: it cannot be computed for class numbers, or for shares of classes."""
-        y = self._y
+        """Computes it once. Raises RecipeError: it cannot be computed for class numbers, or for
+        shares of classes.
+        """
+        classes = self._output[0]
+        # one image more than classes: so a loss that takes one for the other fails
+        logits = torch.zeros(classes + 1, *self._output)
+        y = torch.zeros(classes + 1, *self._output[1:], dtype=torch.long)
         what = "class numbers"
         if shares:
-            y = one_hot(y, self._logits.shape[1]).float()
+            y = one_hot(y, classes).float()
             what = "shares of classes, as MixUp makes them"
-        if fault := self._fault(y):
-            raise RecipeError(f"{self._setting} does not take {what}: {shorten(fault)}")
-
-    def _fault(self, y: Tensor) -> str:
-        """Why it cannot be computed; empty if it can."""
+        refused = f"{self._setting} does not take {what}"
         try:
             with warnings.catch_warnings():
                 # about shapes that do not fit: these raise an error here
                 warnings.simplefilter("ignore")
-                value = self._loss(self._logits, y)
+                value = self._loss(logits, y)
         except Exception as error:
             # anybody's loss
-            return first_line(error)
+            raise RecipeError(f"{refused}: {shorten(first_line(error))}") from None
         if not isinstance(value, Tensor) or value.ndim:
-            return "it must give one number for a batch: leave out reduction"
-        return ""
+            raise RecipeError(
+                f"{refused}: it must give one number for a batch: leave out reduction"
+            )
 
     def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
         if isinstance(self._loss, nn.Module):
