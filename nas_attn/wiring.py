@@ -261,7 +261,7 @@ TASK_ROWS = (
     TaskRow(
         "multi-label",
         task="multi-label",
-        facts=_at("nas_attn.training.tasks.multi_label:MultiLabel"),
+        facts=_at("nas_attn.training.tasks.targets:MultiLabel"),
         data=_at("nas_attn.training.tasks.data:NamedImages"),
         learnt=_at("nas_attn.training.tasks.target_scores:LabelsOfImage"),
         answers=_at("nas_attn.export.formats:TaskExport"),
@@ -269,7 +269,7 @@ TASK_ROWS = (
     TaskRow(
         "regression",
         task="regression",
-        facts=_at("nas_attn.training.tasks.regression:Regression"),
+        facts=_at("nas_attn.training.tasks.targets:Regression"),
         data=_at("nas_attn.training.tasks.data:NamedImages"),
         learnt=_at("nas_attn.training.tasks.target_scores:NumbersOfImage"),
         answers=_at("nas_attn.export.regression_export:RegressionExport"),

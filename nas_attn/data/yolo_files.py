@@ -30,9 +30,9 @@ from nas_attn.data.image_file import opened_image
 from nas_attn.data.samples import BoxTable, Samples, box_table, detector_side
 from nas_attn.errors import DataError, shorten
 from nas_attn.recipe.recipe import DataSection
+from nas_attn.recipe.task import YOLO_SIDE
 from nas_attn.system.paths import user_path
 
-YOLO_SIZE = 640
 # detectors halve the image's side five times
 STRIDE = 32
 DIGITS_FORMAT = 1
@@ -47,7 +47,7 @@ YAML_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 def side(section: DataSection) -> int:
     """Returns the side of a detector's input. Raises DataError: it cannot be halved five times."""
-    size = detector_side(section, YOLO_SIZE)
+    size = detector_side(section, YOLO_SIDE)
     if size % STRIDE:
         raise DataError(f"data.size = {size} must be a multiple of {STRIDE} for a detector")
     return size

@@ -57,6 +57,8 @@ MIXING = frozenset({"mixup", "MixUp", "CutMix"})
 """Augmentations that mix the labels of images."""
 DETECTOR_SIDE = 320
 """Side of a detector's input, unless the data or the detector says otherwise."""
+YOLO_SIDE = 640
+"""The same of Ultralytics' detectors."""
 USUAL_SIDE = 64
 """Side of the images with which `init` builds a backbone to test it."""
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -60,10 +60,6 @@ class Plan:
     _resolved: dict[Placement, ResolvedPlacement] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    # the sites of other backbones, as far as placements were in them
-    _others: dict[Choice, tuple[Site, ...]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
     _like: dict[Choice, Plan] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def resolved(self, placement: Placement) -> ResolvedPlacement:
@@ -82,10 +78,12 @@ class Plan:
 
     def sites_of(self, other: Choice) -> tuple[Site, ...]:
         """The sites of another backbone. Raises BackboneError."""
-        if other not in self._others:
-            plan = self.like(other)
-            self._others[other] = _found_sites(plan.bare(0), plan.recipe, plan.input_shape)
-        return self._others[other]
+        return self.like(other)._found
+
+    @cached_property
+    def _found(self) -> tuple[Site, ...]:
+        """Its backbone's sites, only looked for where something is placed at them."""
+        return _found_sites(self.bare(0), self.recipe, self.input_shape)
 
     def bare(self, seed: int, other: Choice | None = None) -> nn.Module:
         """The bare backbone, or the `other`, with the seed's random weights; torch's global

@@ -17,7 +17,6 @@ from nas_attn.errors import CheckpointError, DeviceLost, OutOfMemory, TrainingEr
 from nas_attn.storage.records import FILLED, EpochPoint, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.checkpoints import Checkpoints
-from nas_attn.training.clock import Clock
 from nas_attn.training.faults import out_of_memory
 from nas_attn.training.numerics import RECORDED_STEPS
 from nas_attn.training.parameters import (
@@ -27,7 +26,7 @@ from nas_attn.training.parameters import (
     schedule_factors,
     set_training_mode,
 )
-from nas_attn.training.scoring import Scorer
+from nas_attn.training.scoring import Clock, Scorer
 from nas_attn.training.stepping import HostPace, RecordedStep, Step, Stepper, compiled
 
 # share of a rung's steps in which the learning rate rises

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import zlib
 from collections.abc import Callable
 
@@ -14,7 +15,6 @@ from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import OutOfMemory, TrainingError, first_line
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.storage.records import Arithmetic, Score
-from nas_attn.training.clock import Clock
 from nas_attn.training.faults import out_of_memory
 from nas_attn.training.learnt import learnt_from
 from nas_attn.training.numerics import new_arithmetic
@@ -141,3 +141,33 @@ class Scorer:
     def _precision(self) -> torch.autocast:
         low = self.arithmetic.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16 if low else None, enabled=low)
+
+
+class Clock:
+    """Wall and device seconds since it was made, and those before an interruption."""
+
+    def __init__(self, device: torch.device, wall_s: float = 0.0, device_s: float = 0.0) -> None:
+        """`wall_s`, `device_s`: before the interruption."""
+        self._device = device
+        self._wall = time.perf_counter() - wall_s
+        self._processor = time.process_time() - device_s
+        self._carried = device_s
+        if device.type == "cuda":
+            self._event = self._now()
+
+    def read(self) -> tuple[float, float]:
+        """(wall, device) seconds; waits for the device. On a CPU, device time is the process's time
+        on all threads.
+        """
+        device = time.process_time() - self._processor
+        if self._device.type == "cuda":
+            now = self._now()
+            now.synchronize()
+            device = self._carried + self._event.elapsed_time(now) / 1000
+        return time.perf_counter() - self._wall, device
+
+    def _now(self) -> torch.cuda.Event:
+        """An event on the device's own stream; the current device may be another one."""
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event

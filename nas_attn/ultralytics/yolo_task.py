@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from nas_attn.data.inventory import Inventory
 from nas_attn.recipe.recipe import DataSection
-from nas_attn.recipe.task import Hints, InputProposal, RecipeParts
+from nas_attn.recipe.task import YOLO_SIDE, Hints, InputProposal, RecipeParts
 from nas_attn.training.tasks.data import ReadElsewhere
 from nas_attn.training.tasks.detection import EvaluatedDetection, sizes
 
@@ -27,8 +27,6 @@ OUR_OPTIONS = (
     "schedule",
 )
 """Settings of `[training]` that only our own trainer knows."""
-YOLO_SIDE = 640
-"""Side of its input, unless the recipe says otherwise."""
 LOADED_HERE = (
     "validation",
     "train_subset",

@@ -45,9 +45,8 @@ from nas_attn.training.learnt import Learnt, learnt_of
 from nas_attn.training.plan import over_limits
 from nas_attn.training.tasks.classification import Classification
 from nas_attn.training.tasks.detection import Detection
-from nas_attn.training.tasks.multi_label import MultiLabel
-from nas_attn.training.tasks.regression import Regression
 from nas_attn.training.tasks.segmentation import Segmentation
+from nas_attn.training.tasks.targets import MultiLabel, Regression
 
 SHAPE = (3, 16, 16)
 

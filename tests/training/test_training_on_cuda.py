@@ -18,10 +18,10 @@ from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.pixels import Images
 from nas_attn.recipe.recipe import DataSection, TrainingSection
-from nas_attn.training.clock import Clock
 from nas_attn.training.faults import out_of_memory
 from nas_attn.training.numerics import computes_bfloat16, execution_on
 from nas_attn.training.parameters import LearningRates, make_optimizer
+from nas_attn.training.scoring import Clock
 from nas_attn.training.trainer import TIMED_STEPS, Trainer
 
 CUDA = torch.device("cuda")

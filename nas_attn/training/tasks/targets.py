@@ -1,4 +1,6 @@
-"""Several labels of each image, scored by mean average precision."""
+"""Several labels of each image, scored by mean average precision; or numbers, scored by their mean
+absolute error.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +58,25 @@ class MultiLabel(TargetsOfImage):
         backbones=Classification.hints.backbones,
         own_images={
             "task": "multi-label",
+            "data": "folder:PATH",
+            "backbone": "torchvision:resnet18",
+        },
+    )
+
+
+class Regression(TargetsOfImage):
+    """A number, or one for each of some columns, scored by their mean absolute error."""
+
+    name = "regression"
+    metrics = ("mae", "r2")
+    labels = "numbers"
+    usual_loss = "L1Loss"
+    answer = "numbers"
+    said = "in the units of the data"
+    hints = Hints(
+        backbones=Classification.hints.backbones,
+        own_images={
+            "task": "regression",
             "data": "folder:PATH",
             "backbone": "torchvision:resnet18",
         },
