@@ -272,7 +272,7 @@ TASK_ROWS = (
         facts=_at("nas_attn.training.tasks.targets:Regression"),
         data=_at("nas_attn.training.tasks.data:NamedImages"),
         learnt=_at("nas_attn.training.tasks.target_scores:NumbersOfImage"),
-        answers=_at("nas_attn.export.regression_export:RegressionExport"),
+        answers=_at("nas_attn.export.task_exports:RegressionExport"),
     ),
     TaskRow(
         "segmentation",
@@ -297,7 +297,7 @@ TASK_ROWS = (
         facts=_at("nas_attn.training.tasks.detection:EvaluatedDetection"),
         data=_at("nas_attn.training.tasks.data:ReadElsewhere"),
         learnt=_at("nas_attn.training.tasks.box_scores:BoxesOfImage"),
-        answers=_at("nas_attn.export.detector_export:DetectorExport"),
+        answers=_at("nas_attn.export.task_exports:DetectorExport"),
     ),
     TaskRow(
         "detection",
@@ -305,7 +305,7 @@ TASK_ROWS = (
         facts=_at("nas_attn.training.tasks.detection:Detection"),
         data=_at("nas_attn.training.tasks.data:ImagesWithBoxes"),
         learnt=_at("nas_attn.training.tasks.box_scores:BoxesOfImage"),
-        answers=_at("nas_attn.export.detector_export:DetectorExport"),
+        answers=_at("nas_attn.export.task_exports:DetectorExport"),
     ),
 )
 

@@ -118,7 +118,7 @@ def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
         ) from None
 
 
-def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT) -> None:
+def quantize(path: Path, images: Array, batch_size: int) -> None:
     """Replaces a float file by one that ONNX Runtime and OpenVINO execute in int8. Weights have a
     scale per channel, activations one per tensor, from their range on images.
 
@@ -126,8 +126,6 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
         path: of the ONNX file.
         images: float32 (M, C, H, W).
         batch_size: images that the file takes at a time.
-        light: a layer of an attention module stays in float if its MACs are less than this share of
-            those of the backbone's median layer.
 
     Raises:
         MeasurementError: the `onnx` extra is missing.
@@ -144,7 +142,7 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
         raise MeasurementError(f"quantizing needs '{error.name}': {installing('onnx')}") from None
     graph = onnx.load(str(path)).graph
     name = graph.input[0].name
-    kept = _light_gates(graph, light)
+    kept = _light_gates(graph)
 
     class Calibrating(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -177,7 +175,7 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
     os.replace(quantized, path)
 
 
-def _light_gates(graph: Any, light: float) -> list[str]:
+def _light_gates(graph: Any) -> list[str]:
     """Names of the light nodes of attention modules in an ONNX graph; each node names its
     module.
     """
@@ -196,7 +194,7 @@ def _light_gates(graph: Any, light: float) -> list[str]:
                 one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes"
             )
             nodes[any(CHILD in scope for scope in scopes)].append((macs, node.name))
-    limit = light * statistics.median([macs for macs, _ in nodes[False] if macs] or [0])
+    limit = LIGHT * statistics.median([macs for macs, _ in nodes[False] if macs] or [0])
     return [name for macs, name in nodes[True] if macs < limit]
 
 

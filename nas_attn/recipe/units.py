@@ -131,13 +131,6 @@ def size(objective: str, number: float) -> str:
     return _with_unit(objective, unit(objective).size(abs(number)))
 
 
-def difference(objective: str, number: float) -> str:
-    """`+0.61 points` of an accuracy, `+5.1 %` of latency, `+0.012` of a loss; what rounds to
-    nothing has a plus.
-    """
-    return _with_unit(objective, _with_sign(number, unit(objective).size(abs(number))))
-
-
 def difference_range(objective: str, low: float, high: float) -> str:
     """`−0.1 to +1.3 points`, with as many digits as the interval supports."""
     return _with_unit(objective, _ends(objective, low, high))

@@ -18,7 +18,6 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.task import EXTERNAL
 from nas_attn.report import dashboard, write_report
 from nas_attn.report.html import Beside, ShownImage
-from nas_attn.report.note import SHEET
 from nas_attn.report.tracking import track
 from nas_attn.storage.artifacts import answer_artifact
 from nas_attn.storage.opening import OpenStudy
@@ -53,7 +52,8 @@ def _keep_sheet(opened: OpenStudy, answer: Answer) -> None:
     except Exception as error:
         # each artifact store has its own exceptions
         why = first_line(error)
-        line = f"{SHEET} for optuna-dashboard cannot be written ({why}); nothing else is missing"
+        what = f"{dashboard.SHEET} for optuna-dashboard cannot be written ({why})"
+        line = f"{what}; nothing else is missing"
         warnings.warn(line, NasAttnWarning, stacklevel=2)
         return
     dashboard.link_sheet(opened.book.storage, opened.book.number, name)

@@ -23,7 +23,6 @@ from nas_attn.attachment.twins import copied
 from nas_attn.data import yolo_files
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import OperationError
-from nas_attn.export.detector_export import DetectorExport
 from nas_attn.export.formats import (
     BOX_VALUES,
     COMPARED,
@@ -35,6 +34,7 @@ from nas_attn.export.formats import (
     apart,
     boxes_apart,
 )
+from nas_attn.export.task_exports import DetectorExport
 from nas_attn.training.plan import Plan
 from nas_attn.ultralytics.networks import parts_of, quiet
 

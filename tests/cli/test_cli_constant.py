@@ -9,7 +9,7 @@ from nas_attn.answer.answer import answer_of
 from nas_attn.answer.cautions import constants
 from nas_attn.answer.reading import snapshot
 from nas_attn.recipe.reading import recipe_from
-from nas_attn.report.note import study_note
+from nas_attn.report.dashboard import study_note
 from nas_attn.storage.opening import open_study
 
 ZERO = "def evaluate(model, run):\n    return {'mAP': 0.0, 'effort': float(len(run.placement))}\n"

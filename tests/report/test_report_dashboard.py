@@ -17,8 +17,7 @@ from nas_attn.answer.headline import headline
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import dashboard
-from nas_attn.report.dashboard import BELOW
-from nas_attn.report.note import study_note
+from nas_attn.report.dashboard import BELOW, study_note
 from nas_attn.storage.connection import optuna_engine_arguments
 from nas_attn.storage.database import Database
 

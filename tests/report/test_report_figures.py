@@ -122,7 +122,6 @@ def test_a_candidates_runs_are_compared_with_the_bare_backbones_of_their_seeds(
 def test_numbers_as_a_person_reads_them() -> None:
     for share in ("accuracy", "mean_iou", "map50_95"):
         assert units.plus_minus(share, 0.0061, 0.002) == "+0.61 ± 0.20 points"
-    assert units.difference("loss", -0.0123) == "−0.0123"
     assert units.difference_range("latency", -0.01, 0.051) == "−1.0 to +5.1 %"
     assert units.size("macs", -12_000) == "12 k"
     assert units.value("accuracy", 0.72414) == "72.41 %"
