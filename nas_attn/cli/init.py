@@ -16,6 +16,7 @@ from nas_attn.cli.commands import Context
 from nas_attn.cli.common import TASK, Data, Target, echo, print_json
 from nas_attn.cli.recipe_text import (
     OF_A_TABLE,
+    ProposedTask,
     RecipeAnswers,
     is_small,
     recipe_text,
@@ -49,22 +50,6 @@ class Given:
     space: str | None = None
     trials: int | None = None
     max_latency_ratio: float | None = None
-
-
-class ProposedTask(NamedTuple):
-    """What data are for, as far as it can be seen."""
-
-    task: str
-    # by what that is seen; empty where nobody doubts it
-    why: str = ""
-    # of a table, to learn; none: all
-    columns: Sequence[str] = ()
-    # that other columns may be meant; empty: no
-    choice: str = ""
-    # the table's column that says which images belong together; empty: none
-    group: str = ""
-    # whether its numbers are positions or angles, by their names
-    placed: bool = False
 
 
 class Proposal(NamedTuple):
@@ -163,7 +148,7 @@ def _proposal(path: str, given: Given, *, trust: bool) -> Proposal:
     answers = RecipeAnswers(
         path=path,
         name=given.name or study_name(Path(path).stem),
-        task=purpose.task,
+        purpose=purpose,
         space=given.space or variant.hints.space or ("small" if small else "plug_and_play"),
         backbone=backbone,
         data=data,
@@ -173,9 +158,6 @@ def _proposal(path: str, given: Given, *, trust: bool) -> Proposal:
         ratio=given.max_latency_ratio,
         images=images,
         preset=preset,
-        columns=purpose.columns,
-        group=purpose.group,
-        placed=purpose.placed,
     )
     options = {
         "data": (given.data, data),
@@ -185,7 +167,7 @@ def _proposal(path: str, given: Given, *, trust: bool) -> Proposal:
         "trials": (given.trials, answers.trials),
     }
     defaults = [f"--{name} {taken}" for name, (said, taken) in options.items() if said is None]
-    return Proposal(answers, list(_notes(purpose, answers, seen, about_start)), defaults)
+    return Proposal(answers, list(_notes(answers, seen, about_start)), defaults)
 
 
 def _section(data: str, purpose: ProposedTask) -> DataSection:
@@ -198,17 +180,15 @@ def _section(data: str, purpose: ProposedTask) -> DataSection:
     return DataSection(name=data, table=table, groups=groups)
 
 
-def _notes(
-    purpose: ProposedTask, answers: RecipeAnswers, seen: str, about_start: str
-) -> Iterator[str]:
+def _notes(answers: RecipeAnswers, seen: str, about_start: str) -> Iterator[str]:
     """What there is to say of a recipe.
 
     Args:
-        purpose: What the data are for.
         answers: What the recipe is written from.
         seen: What the data are; empty where nobody looks at them.
         about_start: Why the target starts as it does; empty where that is usual.
     """
+    purpose = answers.purpose
     if seen:
         yield f"{answers.data}: {seen}"
     if purpose.why:

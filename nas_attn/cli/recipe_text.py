@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from nas_attn.recipe import tables
 from nas_attn.recipe.target import AUTO, TargetWords, target_table
@@ -66,13 +67,30 @@ FINE_TUNING = """\
 OF_A_TABLE = ("tags", "numbers")
 
 
+class ProposedTask(NamedTuple):
+    """What data are for, as far as it can be seen."""
+
+    task: str
+    # by what that is seen; empty where nobody doubts it
+    why: str = ""
+    # of a table, to learn; none: all
+    columns: Sequence[str] = ()
+    # that other columns may be meant; empty: no
+    choice: str = ""
+    # the table's column that says which images belong together; empty: none
+    group: str = ""
+    # whether its numbers are positions or angles, by their names
+    placed: bool = False
+
+
 @dataclass(frozen=True)
 class RecipeAnswers:
     """What a recipe is written from."""
 
     path: str
     name: str
-    task: str
+    purpose: ProposedTask
+    """What the data are for."""
     space: str
     backbone: str
     data: str
@@ -85,12 +103,6 @@ class RecipeAnswers:
     """Approximate number of the user's training images; 0 if it is not known."""
     preset: str | None
     """Of the training, which the backbone needs."""
-    columns: Sequence[str]
-    """Of the images' table, to learn; none: all."""
-    group: str = ""
-    """The table's column that says which images belong together; empty: none does."""
-    placed: bool = False
-    """Whether numbers are positions or angles, which a mirrored or moved image changes."""
 
 
 def is_small(data: str) -> bool:
@@ -121,7 +133,8 @@ def _options(backbone: str) -> str:
 
 def recipe_text(answers: RecipeAnswers) -> str:
     """The recipe's text: the answers, and defaults for the task and the size of the images."""
-    facts = find(answers.task, answers.backbone)
+    task_name = answers.purpose.task
+    facts = find(task_name, answers.backbone)
     pace = usual_pace(facts, answers.data, answers.images)
     # TOML's escapes are those of JSON
     quoted = partial(json.dumps, ensure_ascii=False)
@@ -133,9 +146,9 @@ def recipe_text(answers: RecipeAnswers) -> str:
     if answers.ratio is not None:
         limit = f"max_latency_ratio = {answers.ratio}"
     task = ""
-    if answers.task != USUAL_TASK:
-        task = f'\n[task]\nname = "{answers.task}"\n'
-    backbones_known = [variant.hints.backbones for variant in variants(answers.task)]
+    if task_name != USUAL_TASK:
+        task = f'\n[task]\nname = "{task_name}"\n'
+    backbones_known = [variant.hints.backbones for variant in variants(task_name)]
     text = TEMPLATE.format(
         path=shlex.quote(answers.path),
         name=quoted(answers.name),
@@ -148,7 +161,7 @@ def recipe_text(answers: RecipeAnswers) -> str:
         backbones_known=", ".join(dict.fromkeys(backbones_known)),
         options=_options(answers.backbone),
         data=quoted(answers.data),
-        data_known=", ".join(data_known(answers.task)),
+        data_known=", ".join(data_known(task_name)),
         folder=facts.data_lines(answers.data, answers.backbone, answers.proposed)
         + _table_lines(answers, facts),
         start=start["start"],
@@ -168,14 +181,16 @@ def _training_lines(answers: RecipeAnswers, task: Task, pace: Pace, *, tuned: bo
     wrong = "positions and angles" if task.labels == "numbers" else "digits and text"
     if tuned and task.own_trainer and not task.training_lines:
         none = "augment = []                       "
-        return FINE_TUNING.format(augment=none if answers.placed else f"# {none}", wrong=wrong)
+        return FINE_TUNING.format(
+            augment=none if answers.purpose.placed else f"# {none}", wrong=wrong
+        )
     lines = task.training_lines
     if answers.preset is not None and not lines:
         comment = "# AdamW: with SGD, networks with layer norms often learn nothing"
         lines = f'preset = "{answers.preset}"              {comment}\n'
     if task.own_trainer:
         flip_and_crop = '{ name = "flip" }, { name = "crop", padding = 4 }'
-        kept = is_small(answers.data) or answers.placed
+        kept = is_small(answers.data) or answers.purpose.placed
         lines += AUGMENT.format(augment="" if kept else flip_and_crop, wrong=wrong)
     return f"batch_size = {pace.batch_size}\n{lines}"
 
@@ -184,17 +199,18 @@ def _table_lines(answers: RecipeAnswers, task: Task) -> str:
     """Lines of `[data]` about the table of a folder's images."""
     if not answers.data.startswith("folder:"):
         return ""
-    if task.labels not in OF_A_TABLE and not answers.columns:
+    purpose = answers.purpose
+    if task.labels not in OF_A_TABLE and not purpose.columns:
         return ""
-    comment = "" if answers.columns else "# "
+    comment = "" if purpose.columns else "# "
     groups = ""
-    if answers.group:
-        column = json.dumps(answers.group, ensure_ascii=False)
+    if purpose.group:
+        column = json.dumps(purpose.group, ensure_ascii=False)
         groups = (
             "# Images with the same value stay on one side of a split.\n"
             f"groups = {{ column = {column} }}\n"
         )
-    columns = json.dumps(answers.columns or ("one", "other"), ensure_ascii=False)
+    columns = json.dumps(purpose.columns or ("one", "other"), ensure_ascii=False)
     return (
         '# The columns to learn of the images\' table; file = "labels.csv" names another table.\n'
         f"{comment}table = {{ columns = {columns} }}\n"

@@ -80,20 +80,17 @@ def _once(context: Context, opened: OpenStudy) -> None:
     same = constants_now(opened.store, opened.recipe)
     next_step = _next_step(opened, now)
     if context.as_json:
-        progress = now.progress.as_json()
-        more = {
-            **asdict(now),
-            "leases": [
-                {"work": lease.resource, "owner": lease.owner} for lease in opened.store.held()
-            ],
-            "constants": [plain_json(constant) for constant in same],
-            "next": next_step.command or None,
-        }
+        held = opened.store.held()
+        more = asdict(now)
+        del more["progress"]
         print_json(
             {
                 "study": opened.store.name,
-                **progress,
-                **{k: v for k, v in more.items() if k != "progress"},
+                **now.progress.as_json(),
+                **more,
+                "leases": [{"work": lease.resource, "owner": lease.owner} for lease in held],
+                "constants": [plain_json(constant) for constant in same],
+                "next": next_step.command or None,
             }
         )
         return

@@ -125,7 +125,6 @@ def measure(  # noqa: PLR0913 - public; all but the first have a name
     still_open: StillOpen,
     own_shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
     lock: DeviceLock | None = None,
-    images: Tensor | None = None,
 ) -> Iterator[Session]:
     """Runs sessions and yields each as it ends. Each has the 8 candidates that need it most; others
     fill free places, at little cost. The lock is held only during a session, so that other
@@ -140,7 +139,6 @@ def measure(  # noqa: PLR0913 - public; all but the first have a name
         still_open: from the sessions so far, the keys that need more, the neediest first.
         own_shapes: as in `run_session`.
         lock: of the device; None: the caller holds it.
-        images: as in `run_session`.
 
     Returns:
         Sessions, until no key is open.
@@ -161,7 +159,6 @@ def measure(  # noqa: PLR0913 - public; all but the first have a name
             own_shapes=own_shapes,
             lock=lock,
             kept=kept,
-            images=images,
         )
         sessions.append(session)
         yield session
