@@ -56,6 +56,16 @@ RATES = (1.0, 1 / 3, 3.0)
 RATE_SEEDS = 2
 ROUNDS = (range(3), range(3, 6))
 """Seeds that all modules have before further seeds begin."""
+COLUMNS = (
+    "module",
+    "trainings",
+    "gain, points",
+    "each by itself, 95 %",
+    "all six together, 95 %",
+    "300 photographs",
+    "600 photographs",
+    "log-loss",
+)
 FOUND = MappingProxyType({"first": 1.0, "last": 1.0})
 """The rate that the modules are trained at."""
 
@@ -154,8 +164,7 @@ def rate_rows() -> list[tuple[str, float, list[float]]]:
 def table() -> str:
     """Each module's gain in points, with an interval for itself and one that holds for all."""
     lines = [
-        "| module | trainings | gain, points | each by itself, 95 % | all six together, 95 %"
-        " | 300 photographs | 600 photographs | log-loss |",
+        f"| {' | '.join(COLUMNS)} |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for module in MODULES:
