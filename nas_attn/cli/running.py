@@ -258,7 +258,7 @@ def _say_ending(ended: Ending, again: str) -> None:
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
     if ended is Ending.TIME:
-        echo(f"the time is over; go on with: {again}", err=True)
+        echo(f"the time is over; to try more: {again}", err=True)
     if ended is Ending.EXHAUSTED:
         echo(
             "every placement of the search space has been tried, or is probably over the limits",
