@@ -177,7 +177,9 @@ class CandidateTable(Base):
     baseline: Mapped[str | None]
     """Name of the baseline that it is; null: it is searched."""
     costs: Mapped[str | None]
-    """Name of a cost -> number, as JSON; null: not counted yet."""
+    """Name of a cost -> number, as JSON, and `input_side` where another network takes images of
+    another size than the study's; null: not counted yet.
+    """
     trial: Mapped[int]
     """Number of its trial in Optuna's study."""
     by_prior: Mapped[bool]
