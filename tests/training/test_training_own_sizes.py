@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 import nas_attn as na
+from nas_attn.answer.answer_text import _unlike_the_backbone
 from nas_attn.answer.reading import answer
 from nas_attn.attention.choice import Choice
 from nas_attn.export.exporting import ExportWish, export_candidate
@@ -166,6 +167,9 @@ def test_a_search_trains_times_tests_and_exports_each_network_at_its_own_size(
     assert large.cost[OWN_SIDE] == 20
     assert OWN_SIDE not in views["none"].cost
     assert large.cost["macs"] > 2 * views["none"].cost["macs"]
+    said = _unlike_the_backbone(found.now, large)
+    assert said == ", from its own trained weights, on images of 20 pixels"
+    assert _unlike_the_backbone(found.now, views["none"]) == ""
     assert "input_shape=(3, 20, 20)" in large.snippet
     assert "input_shape=(3, 12, 12)" in views["none"].snippet
     assert large.latency is not None
