@@ -121,6 +121,10 @@ class Option:
         return self.view.key
 
     @property
+    def label(self) -> str:
+        return self.view.label
+
+    @property
     def placement(self) -> Placement:
         return self.view.placement
 

@@ -18,8 +18,9 @@ from nas_attn.answer.answer import (
     chance_of_no_loss,
     margin_of,
 )
+from nas_attn.answer.candidates import network_name
 from nas_attn.answer.drawing import DrawnStage
-from nas_attn.answer.headline import called, headline, network_name
+from nas_attn.answer.headline import headline
 from nas_attn.answer.length import LengthGain, may_bring_much
 from nas_attn.answer.next_step import MOST_RUNS, NextCommand, Purpose, next_of
 from nas_attn.answer.shown import Shown, shown, too_many_runs
@@ -108,14 +109,16 @@ def _gain(answer: Answer, found: Shown) -> str:
     change = ""
     if found.before is not None and found.after is not None:
         half = (found.high - found.low) / 2
-        where = " of the test images" if found.test else ""
+        where = " of the test images" if found.on_test_images else ""
         values = units.change(metric, found.before, found.after, half)
         change = f": {units.title(metric)} {values}{where}"
-    name = called(found.view, found.placement)
+    name = found.of.label
     if answer.verdict == "early":
         return f"{name}, {size}{change}, so far, and perhaps gone at the end"
     if answer.keeps_bare:
-        return f"{'tested' if found.test else 'the most promising'}, {name}, {size}{change}"
+        return (
+            f"{'tested' if found.on_test_images else 'the most promising'}, {name}, {size}{change}"
+        )
     return f"{size}{change}"
 
 
@@ -162,7 +165,7 @@ def _sure(answer: Answer, found: Shown) -> str:
     looks = "" if test.looks == 1 else f" in {test.looks} tests"
     length = f"after {several(test.epochs, 'epoch')}"
     tested = f"{several(test.blocks, 'training')} each{looks}, {length}"
-    if found.test is not None:
+    if found.on_test_images:
         by = "shown by a test" if test.word == "better" else "tested"
         return "; ".join(filter(None, (odds, f"{by}, {tested}")))
     seen = units.gained(test.metric, test.difference, *test.between)

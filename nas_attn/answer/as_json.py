@@ -13,15 +13,17 @@ from pydantic import BaseModel
 from nas_attn.answer.answer import Answer, Option
 from nas_attn.answer.answer_text import answer_lines, below, rows
 from nas_attn.answer.choosing import Chosen, choice_sentences
-from nas_attn.answer.headline import called, headline
+from nas_attn.answer.headline import headline
 from nas_attn.answer.next_step import next_of
 from nas_attn.answer.reasons import reasons, rule_text
-from nas_attn.answer.shown import shown
+from nas_attn.answer.shown import Named, shown
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.space.placement import Placement
 from nas_attn.system.wrapping import Line
 
 Plain = dict[str, Any]
+CARD_FACTS = ("verdict", "means", "drawing", "faster", "slower", "longer", "attention", "also")
+OPTION_FACTS = ("means", "key", "label", "placement", "gain", "ratio", "needed", "length")
 
 
 def answer_as_json(answer: Answer) -> Plain:
@@ -65,7 +67,7 @@ def as_json(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Option):
-        return _option(value)
+        return _attributes(value, OPTION_FACTS)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = (item for item in dataclasses.fields(value) if item.compare)
         return {item.name: as_json(getattr(value, item.name)) for item in items}
@@ -83,18 +85,8 @@ def lines_as_json(lines: Sequence[Line]) -> list[Plain]:
     return [as_json(line) for line in lines]
 
 
-def _option(one: Option) -> Plain:
-    """A network or a longer training, with its gain over the bare backbone."""
-    return {
-        "means": str(one.means),
-        "key": one.key,
-        "label": one.view.label,
-        "placement": str(one.placement),
-        "gain": as_json(one.gain),
-        "ratio": as_json(one.ratio),
-        "needed": one.needed,
-        "length": as_json(one.length),
-    }
+def _attributes(of: Any, names: Sequence[str]) -> Plain:
+    return {name: as_json(getattr(of, name)) for name in names}
 
 
 def _card(answer: Answer) -> Plain:
@@ -106,45 +98,34 @@ def _card(answer: Answer) -> Plain:
         "rows": lines_as_json(rows(answer)),
         "below": lines_as_json(below(answer)),
         "taken": None,
+        **_attributes(answer, CARD_FACTS),
+        "next": as_json(next_of(answer)),
+        "gain": as_json(found),
+        "cost": None,
+        "certainty": None,
     }
-    facts = ("verdict", "means", "drawing", "faster", "slower", "longer", "attention", "also")
-    card |= {name: as_json(getattr(answer, name)) for name in facts}
-    card |= {"next": as_json(next_of(answer)), "gain": None, "cost": None, "certainty": None}
     if view is not None and answer.lacking is None:
-        card["taken"] = {"key": view.key, "label": view.label, "placement": str(view.placement)}
-    if found is not None:
-        of = {
-            "key": found.view and found.view.key,
-            "label": called(found.view, found.placement),
-            "placement": str(found.placement),
+        card["taken"] = as_json(Named(view.key, view.label, view.placement))
+    if found is None:
+        return card
+    if found.latency is not None:
+        machine = answer.now.latency
+        card["cost"] = {
+            "of": as_json(found.of),
+            **_attributes(found.latency, ("ratio", "low", "high")),
+            "before_ms": found.latency.reference_ms,
+            "after_ms": found.latency.ms,
+            "machine": "" if machine is None else machine.machine,
+            "measured": found.latency.measured,
         }
-        values = ("mean", "low", "high", "before", "after")
-        card["gain"] = {
-            "of": of,
-            "metric": answer.now.metric,
-            **{name: getattr(found, name) for name in values},
-            "on_test_images": found.test is not None,
-        }
-        if found.latency is not None:
-            machine = answer.now.latency
-            card["cost"] = {
-                "of": of,
-                "ratio": found.latency.ratio,
-                "low": found.latency.low,
-                "high": found.latency.high,
-                "before_ms": found.latency.reference_ms,
-                "after_ms": found.latency.ms,
-                "machine": "" if machine is None else machine.machine,
-                "measured": found.latency.measured,
-            }
-        estimate = found.view and found.view.estimates.get(answer.now.metric)
-        card["certainty"] = {
-            "probability": found.estimated and found.estimated.probability,
-            "runs": estimate.seeds if estimate else 0,
-            "training": answer.training and answer.training.said,
-            "test": as_json(answer.test),
-            "confirmed": answer.confirmed,
-        }
+    estimate = found.view and found.view.estimates.get(answer.now.metric)
+    card["certainty"] = {
+        "probability": found.estimated and found.estimated.probability,
+        "runs": estimate.seeds if estimate else 0,
+        "training": answer.training and answer.training.said,
+        "test": as_json(answer.test),
+        "confirmed": answer.confirmed,
+    }
     return card
 
 

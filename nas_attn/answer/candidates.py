@@ -15,7 +15,7 @@ from nas_attn.recipe.units import (
     value,
     value_plus_minus,
 )
-from nas_attn.space.placement import Placement
+from nas_attn.space.placement import BARE, Placement
 from nas_attn.space.search_space import BACKBONE_SITE, other_of
 from nas_attn.storage.records import ASIDE
 
@@ -105,6 +105,20 @@ def short_name(view: CandidateView) -> str:
     if len(sites) == 1 or (len(sites) == 2 and all(len(of) == 1 for of in sites.values())):
         return ", ".join(f"{kind} at {', '.join(of)}" for kind, of in sites.items())
     return f"trial {view.trial}"
+
+
+def network_name(view: CandidateView) -> str:
+    """`dwconv everywhere`, `resnet14`, `resnet8 with eca at stage2`, `eca at stage1 and stage2`."""
+    if view.baseline is not None or other_of(view.placement) is not None:
+        return short_name(view)
+    return placed((), view.placement)
+
+
+def called(view: CandidateView | None, placement: Placement) -> str:
+    """A network's label, as tables have it; of one that is no candidate, what goes where."""
+    if placement == BARE:
+        return "the bare backbone"
+    return placed((), placement) if view is None else view.label
 
 
 def short_names(views: Sequence[CandidateView]) -> dict[str, str]:

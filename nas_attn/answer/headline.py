@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from nas_attn.answer.answer import Answer, Lacking, Option, Reason, margin_of
-from nas_attn.answer.candidates import placed, short_name
+from nas_attn.answer.candidates import called, network_name, placed
 from nas_attn.answer.length import LengthGain
 from nas_attn.answer.shown import Shown, shown
-from nas_attn.answer.snapshot import CandidateView, Means
+from nas_attn.answer.snapshot import Means
 from nas_attn.errors import several
 from nas_attn.model import Gain
 from nas_attn.recipe import units
-from nas_attn.space.placement import BARE, Placement
-from nas_attn.space.search_space import other_of
 
 EXHAUSTED = (
     "The search cannot go on: every placement of its space has been tried, or is probably over the"
@@ -106,20 +104,6 @@ def _size(metric: str, gain: Gain | Shown) -> str:
     size = units.signed_within(metric, gain.mean, (gain.high - gain.low) / 2)
     about = "" if units.is_implied(metric) else f" in {units.title(metric)}"
     return f"{f'{size} {units.unit(metric).of_differences}'.rstrip()}{about}"
-
-
-def network_name(view: CandidateView) -> str:
-    """`dwconv everywhere`, `resnet14`, `resnet8 with eca at stage2`, `eca at stage1 and stage2`."""
-    if view.baseline is not None or other_of(view.placement) is not None:
-        return short_name(view)
-    return placed((), view.placement)
-
-
-def called(view: CandidateView | None, placement: Placement) -> str:
-    """A network's label, as tables have it; of one that is no candidate, what goes where."""
-    if placement == BARE:
-        return "the bare backbone"
-    return placed((), placement) if view is None else view.label
 
 
 def _why_bare(answer: Answer) -> str:

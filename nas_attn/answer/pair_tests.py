@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +117,9 @@ class PairTest:
     # variance of the difference: from the blocks, and what the choice of images adds to it
     by_blocks: float = field(compare=False)
     by_images: float = field(compare=False)
+    # means over the blocks: of the control, and of the network
+    before: float = field(compare=False)
+    after: float = field(compare=False)
     # whether it is not worse by more than the margin; None without one
     not_worse: bool | None = None
 
@@ -296,6 +300,8 @@ def pair_test(
         word="better" if mean > counts else "worse" if -mean > counts else "not shown",
         by_blocks=variance,
         by_images=by_images or 0.0,
+        before=fmean(value for look in looks for value in look.values[pair[1]]),
+        after=fmean(value for look in looks for value in look.values[pair[0]]),
         not_worse=None if family.margin is None else mean - counts > -family.margin,
     )
 

@@ -4,7 +4,6 @@ so it counts and adds up in the database, and reads no scores.
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -245,16 +244,6 @@ def seconds_per_epoch(store: StudyStore, key: str | None = None) -> float | None
     """
     each = [seconds / max(1, epochs) for epochs, seconds in store.run_times(key)]
     return statistics.median(each) or None if each else None
-
-
-def time_left(finished: Sequence[float], open_: float) -> float | None:
-    """Seconds for `open_` more candidates, from the median time between those that others finished
-    last; None before three have.
-    """
-    gaps = [b - a for a, b in itertools.pairwise(sorted(finished)[-PACE_OF:])]
-    if len(gaps) < FEWEST_TIMES or open_ <= 0:
-        return None
-    return open_ * statistics.median(gaps)
 
 
 def is_unfinished(opened: OpenStudy, reached: Progress) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nas_attn.answer.answer import Answer, Option, Reason
-from nas_attn.answer.headline import fastest, network_name
+from nas_attn.answer.candidates import network_name
+from nas_attn.answer.headline import fastest
 from nas_attn.answer.snapshot import Means
 from nas_attn.errors import several
 from nas_attn.model import Noise

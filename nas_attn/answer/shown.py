@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import dataclass, field
 
 from nas_attn.answer.answer import Answer, Option
+from nas_attn.answer.candidates import called
 from nas_attn.answer.next_step import deciding_test, next_of
 from nas_attn.answer.pair_tests import PairTest
 from nas_attn.answer.snapshot import CandidateView
@@ -14,13 +14,22 @@ from nas_attn.space.placement import Placement
 from nas_attn.storage.records import Latency
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A network by its names."""
+
+    key: str | None
+    """None: it is no candidate."""
+    label: str
+    placement: Placement
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """A network, with what it brings over the bare backbone in the metric's unit."""
 
-    view: CandidateView | None
-    """None: it was only tested, and is no candidate."""
-    placement: Placement
+    of: Named
+    metric: str
     mean: float
     low: float
     """Of the 95 % interval."""
@@ -29,9 +38,15 @@ class Shown:
     """The bare backbone's value."""
     after: float | None = None
     """The network's value."""
-    test: PairTest | None = None
-    """That has shown the gain; None: it is estimated."""
-    estimated: Gain | None = None
+    on_test_images: bool = False
+    """Whether a test tells it; else it is estimated from the search."""
+    view: CandidateView | None = field(compare=False)
+    """None: it was only tested, and is no candidate."""
+    estimated: Gain | None = field(compare=False)
+
+    @property
+    def placement(self) -> Placement:
+        return self.of.placement
 
     @property
     def latency(self) -> Latency | None:
@@ -42,35 +57,31 @@ def shown(answer: Answer) -> Shown | None:
     """What is taken; where the bare backbone is kept, what a test is to decide on, or has, else the
     most promising placement. None: nothing is known.
     """
+    now = answer.now
     test = answer.test
     option = _option(answer, test)
-    if test is not None and (answer.confirmed or (answer.keeps_bare and option is None)):
-        return _tested(answer, test)
-    if answer.keeps_bare and test is not None and option is not None and option.key == test.key:
-        return _tested(answer, test)
+    if test is not None:
+        is_of_test = option is None or option.key == test.key
+        if answer.confirmed or (answer.keeps_bare and is_of_test):
+            return _tested(answer, test)
     if option is None:
         return None
-    gain = option.gain
-    if option.length is not None:
-        return Shown(
-            view=option.view,
-            placement=option.view.placement,
-            mean=gain.mean,
-            low=gain.low,
-            high=gain.high,
-            estimated=gain,
-        )
-    metric = answer.now.metric
-    bare = None if answer.now.bare is None else answer.now.bare.estimates.get(metric)
+    before = after = None
+    if option.length is None:
+        after = option.view.estimates[now.metric].mean
+        if now.bare is not None and now.metric in now.bare.estimates:
+            before = now.bare.estimates[now.metric].mean
+    view = option.view
     return Shown(
-        view=option.view,
-        placement=option.view.placement,
-        mean=gain.mean,
-        low=gain.low,
-        high=gain.high,
-        before=None if bare is None else bare.mean,
-        after=option.view.estimates[metric].mean,
-        estimated=gain,
+        of=Named(view.key, called(view, view.placement), view.placement),
+        metric=now.metric,
+        mean=option.gain.mean,
+        low=option.gain.low,
+        high=option.gain.high,
+        before=before,
+        after=after,
+        view=view,
+        estimated=option.gain,
     )
 
 
@@ -91,23 +102,18 @@ def _option(answer: Answer, test: PairTest | None) -> Option | None:
 
 def _tested(answer: Answer, test: PairTest) -> Shown:
     """What all tests of the pair have shown."""
-    values: dict[str, list[float]] = {test.key: [], test.control: []}
-    for result in answer.now.validations:
-        alike = (result.family.metric, result.family.epochs) == (test.metric, test.epochs)
-        if alike and result.family.bare == test.control and test.key in result.values:
-            for key in values:
-                values[key] += result.values[key]
-    low, high = test.between
     view = answer.now.find(test.key)
+    low, high = test.between
     return Shown(
-        view=view,
-        placement=test.placement,
+        of=Named(view and view.key, called(view, test.placement), test.placement),
+        metric=answer.now.metric,
         mean=test.difference,
         low=low,
         high=high,
-        before=fmean(values[test.control]),
-        after=fmean(values[test.key]),
-        test=test,
+        before=test.before,
+        after=test.after,
+        on_test_images=True,
+        view=view,
         estimated=None if view is None else view.gains.get(test.metric),
     )
 

@@ -23,7 +23,7 @@ from nas_attn.model.features import BackboneStage, features, is_control
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.recipe.tables import Costs, is_cost
-from nas_attn.space.placement import BARE_NAME, BaselineName, Placement
+from nas_attn.space.placement import BARE_NAME, Placement
 from nas_attn.space.search_space import BACKBONE_SITE
 from nas_attn.storage.records import Latency
 
@@ -109,11 +109,6 @@ class CandidateView:
             feature.site != BACKBONE_SITE and feature.type not in CONTROLS
             for feature in features(self.placement)
         )
-
-    @property
-    def baseline_name(self) -> BaselineName | None:
-        """Which baseline it is; None if it is none."""
-        return None if self.baseline is None else BaselineName.read(self.baseline)
 
     @property
     def choices(self) -> dict[str, str]:

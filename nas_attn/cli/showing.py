@@ -14,11 +14,12 @@ from nas_attn.answer.candidates import (
     SIGNS,
     candidate_label,
     candidate_signs,
+    network_name,
     placed,
 )
 from nas_attn.answer.choosing import choice_sentences
 from nas_attn.answer.drawing import drawing_of
-from nas_attn.answer.headline import headline, network_name
+from nas_attn.answer.headline import headline
 from nas_attn.answer.reasons import WHY_COLUMNS, remarks, why_rows, why_sentences
 from nas_attn.answer.validation_text import (
     validation_headline,

@@ -88,7 +88,8 @@ def test_a_test_that_shows_the_gain_replaces_the_estimate(tmp_path: Path) -> Non
     (test,) = now.pooled
     assert found.confirmed
     gain = about(found)
-    assert gain.test == test
+    assert gain.on_test_images
+    assert found.test == test
     assert (gain.mean, gain.low, gain.high) == (test.difference, *test.between)
     assert gain.after is not None
     assert gain.before is not None
@@ -225,7 +226,7 @@ def test_a_test_of_what_is_no_candidate_is_stated_of_no_other_network(
     found = answer_of(now)
     assert found.verdict == "keep"
     gain = about(found)
-    assert (gain.test, gain.mean) == (test, test.difference)
+    assert (gain.on_test_images, gain.mean) == (True, test.difference)
     assert gain.latency is None, "its latency was not measured"
     searched = {view.label for view in now.candidates if not view.is_bare}
     said = " ".join([headline(found), *(row.text for row in rows(found) if row.label != "Next")])

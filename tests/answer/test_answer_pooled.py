@@ -130,6 +130,8 @@ def of(difference: float, half: float, blocks: int, new: float | None = None) ->
         new_high=None if new is None else difference + new,
         by_blocks=by_blocks,
         by_images=0.0 if new is None else (new / errors) ** 2 - by_blocks,
+        before=0.7,
+        after=0.7 + difference,
     )
 
 

@@ -25,7 +25,6 @@ from nas_attn.answer.progress import (
     Progress,
     progress,
     progress_line,
-    time_left,
 )
 from nas_attn.answer.rounds import last_sessions
 from nas_attn.recipe.reading import load_recipe
@@ -37,27 +36,6 @@ from nas_attn.space.notation import parse
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Run
-
-
-@pytest.mark.parametrize(
-    ("finished", "open_", "seconds"),
-    [
-        ([0.0, 5.0, 20.0, 30.0, 40.0], 6, 60.0),
-        (
-            [0.0, 10.0, 20.0, 40_000.0, 40_010.0, 40_020.0],
-            3,
-            30.0,
-        ),  # a night between two calls of the program
-        ([0.0, 1800.0, 1810.0, 1820.0], 3, 30.0),
-        ([], 5, None),
-        ([1.0, 2.0], 5, None),
-        ([1.0, 2.0, 3.0, 4.0], 0, None),
-    ],
-)
-def test_time_left_comes_from_the_candidates_that_were_finished_last(
-    finished: list[float], open_: int, seconds: float | None
-) -> None:
-    assert time_left(finished, open_) == seconds
 
 
 def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
