@@ -623,6 +623,4 @@ def _difference(model: Evidence, one: Option, other: Option) -> Gain | None:
         return gain
     mean = one.gain.mean - other.gain.mean
     widths = (of.gain.high - of.gain.low for of in (one, other))
-    sd = math.hypot(*widths) / (2 * 1.96)
-    better = float(cdf(mean / max(sd, 1e-300)))
-    return Gain(mean, sd, mean - 1.96 * sd, mean + 1.96 * sd, better, 1 - better)
+    return Gain.normal(mean, math.hypot(*widths) / (2 * 1.96))

@@ -88,11 +88,12 @@ def rows(answer: Answer, at: str | None = None) -> list[Line]:
     if length is not None:
         trainings = several(length.seeds, "training")
         odds = units.probability(length.gain.probability)
+        usual = "" if length.seen is None else ", and what twice the epochs usually bring"
         takes = f"no latency; a training takes about {length.longer / length.shorter:.2g} times"
         said = [
             Line(_by_length(answer.now.metric, length), "Gain"),
             Line(f"{takes} as long", "Cost"),
-            Line(f"{odds} likely to help; from {trainings} of each length", "Sure"),
+            Line(f"{odds} likely to help; from {trainings} of each length{usual}", "Sure"),
         ]
     elif found is not None:
         said = [Line(_gain(answer, found), "Gain")]
@@ -329,8 +330,12 @@ def _lengths(answer: Answer) -> Iterator[Line]:
         may = longer.may_help(answer.counts)
         verb = "gains" if longer.gain.probability >= SURE_ENOUGH else "may gain"
         if longer.gain.mean > 0 and (may or answer.verdict == "early"):
-            gained = _by_length(metric, length)
-            yield Line(f"the bare backbone {verb} {gained}, at no latency", "Longer")
+            gained = f"{_by_length(metric, length)}, at no latency"
+            if length.seen is not None:
+                odds = units.probability(longer.gain.probability)
+                seen = units.gained(metric, length.seen.mean, length.seen.low, length.seen.high)
+                gained += f", {odds} likely to help; seen here: {seen}, the rest is usual"
+            yield Line(f"the bare backbone {verb} {gained}", "Longer")
         elif may_bring_much(length, metric):
             few = "the images are too few to tell"
             yield Line(f"{few}: {_by_length(metric, length)}. Compare both lengths.", "Longer")

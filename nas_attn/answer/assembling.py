@@ -11,7 +11,15 @@ from nas_attn.answer.cautions import Caution, Constant, at_two_values, cautions,
 from nas_attn.answer.facts import StudyFacts, StudyState
 from nas_attn.answer.fits import Fits, fits_of
 from nas_attn.answer.fronts import front_of, objective_value, without_invisible
-from nas_attn.answer.length import Brief, Runs, bare_runs, brief_of, length_found, longer_of
+from nas_attn.answer.length import (
+    Brief,
+    LengthGain,
+    Runs,
+    bare_runs,
+    brief_of,
+    length_found,
+    longer_of,
+)
 from nas_attn.answer.modelling import scores_by_key
 from nas_attn.answer.pair_tests import last_tests, validation_results
 from nas_attn.answer.rate import rate_gain
@@ -57,7 +65,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         backbone=_points(own),
         noise=_noise(fits),
         brief=None if fits.as_target or primary is None else _brief(facts, runs, primary, sd),
-        longer=None if primary is None else longer_of(recipe, runs, primary, labels, sd),
+        longer=None if primary is None else _longer(facts, runs, primary, sd),
         rate=None if primary is None else rate_gain(recipe, facts.rates, primary, labels),
         latency=latency_record(facts.sessions, tasks.of(recipe).conditions),
         validations=validations,
@@ -113,6 +121,20 @@ def _brief(facts: StudyFacts, runs: Runs, metric: str, sd: float | None) -> Brie
     known = length_found(facts.recipe, facts.length_scores, metric)
     labels = ValidationLabels(facts.labels.get(SEARCH), facts.divisions)
     return brief_of(facts.recipe, runs, metric, _pace(facts), labels, known=known, run_sd=sd)
+
+
+def _longer(facts: StudyFacts, runs: Runs, metric: str, sd: float | None) -> LengthGain | None:
+    """What twice the target's epochs bring; as many images are trained on as each seed has, else as
+    are in the training split.
+    """
+    images = None
+    known = facts.images
+    if known is not None and known.division is not None:
+        images = known.division.trained
+    elif known is not None and known.inventory is not None:
+        images = sum(known.inventory.counts.get("train", {}).values()) or None
+    labels = ValidationLabels(facts.labels.get(SEARCH), facts.divisions)
+    return longer_of(facts.recipe, runs, metric, labels, sd, images=images)
 
 
 def _pace(facts: StudyFacts) -> float | None:

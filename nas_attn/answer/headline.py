@@ -27,7 +27,7 @@ def headline(answer: Answer) -> str:
         stuck = answer.now.exhausted and answer.lacking is Lacking.ONLY_BARE
         return f"{nothing_recommended(answer)}{f' {EXHAUSTED}' if stuck else ''}"
     if taken is None:
-        return f"Keep the bare backbone: {_why_bare(answer)}."
+        return f"Keep the bare backbone: {_why_bare(answer)}.{_may_be_longer(answer)}"
     found = shown(answer)
     if taken.means is Means.ATTENTION:
         # the name of a baseline says again what stands before it
@@ -67,6 +67,18 @@ def _train_longer(answer: Answer, longer: LengthGain) -> str:
     size = _size(metric, beside.gain)
     at = "" if beside.view.latency is None else f" at {units.times(beside.ratio)}"
     return f"{lead} Also shown, not measured together: {name}, {size}{at}."
+
+
+def _may_be_longer(answer: Answer) -> str:
+    """` Training it longer is 94 % likely to help: +2.4 points by 80 epochs.`; empty where it is
+    not likely.
+    """
+    one = answer.longer
+    if one is None or one.length is None or not one.may_help(answer.counts):
+        return ""
+    size = _size(answer.now.metric, one.gain)
+    odds = units.probability(one.gain.probability)
+    return f" Training it longer is {odds} likely to help: {size} by {one.length.longer} epochs."
 
 
 def _brings(answer: Answer, found: Shown | None) -> str:

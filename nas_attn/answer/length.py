@@ -4,15 +4,21 @@ A learning rate that falls to zero makes a network look finished at any length, 
 cannot be stopped early to find out. Each length is therefore a training of its own, with its own
 schedule, on the same seeds. The length that is needed is the first whose double is not clearly
 better.
+
+Few images cannot show what a longer training brings. So what a study sees of twice the epochs is
+combined with what these have brought elsewhere, `doublings.json` (research/length).
 """
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +27,7 @@ from numpy.typing import NDArray
 from nas_attn.answer.contributions import contributions_of
 from nas_attn.answer.fronts import sign_of
 from nas_attn.model import Gain
-from nas_attn.model.hypotheses import cdf
+from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_share
 from nas_attn.storage.labels import ValidationLabels
@@ -38,6 +44,10 @@ BESIDE_S = 22.0
 CLEAR = 0.05
 # of an accuracy or the like: what twice as many epochs brought on small folders of photographs
 LARGE_GAIN = 0.02
+# what twice the epochs have brought elsewhere
+DOUBLINGS_FILE = Path(__file__).with_name("doublings.json")
+# of the tasks that this is known of
+DOUBLED_TASK = "classification"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +125,69 @@ class LengthGain:
     longer: int
     seeds: int
     gain: Gain
+    seen: Gain | None = None
+    """Of these trainings alone, where `gain` also holds what twice the epochs usually bring."""
+
+    @property
+    def of_trainings(self) -> Gain:
+        """What these trainings alone say."""
+        return self.gain if self.seen is None else self.seen
+
+
+@dataclass(frozen=True, slots=True)
+class Doubling:
+    """What twice as many epochs bring the next problem, by all that is known. It is normal, in
+    log-odds of the share of images that is right.
+    """
+
+    start: str
+    """`scratch` or `pretrained`."""
+    steps: tuple[int, int] | None
+    """From and below so many of the shorter training; None: whichever."""
+    mean: float
+    sd: float
+    problems: int
+    """That it is known from."""
+
+    def fits(self, start: str, steps: int | None) -> bool:
+        """Whether it is about such a training; of `steps`, None: not known."""
+        if self.start != start or self.steps is None:
+            return self.start == start
+        return steps is not None and self.steps[0] <= steps < self.steps[1]
+
+    def gain(self, level: float) -> tuple[float, float]:
+        """The mean and its standard deviation as shares, for a network with this share right."""
+        p = min(max(level, 0.02), 0.98)
+        return self.mean * p * (1 - p), self.sd * p * (1 - p)
+
+
+@cache
+def doublings() -> tuple[Doubling, ...]:
+    """What is known, by kind of start and steps; the first that fits counts."""
+    rows = json.loads(DOUBLINGS_FILE.read_text(encoding="utf-8"))
+    return tuple(Doubling(**{**row, "steps": row["steps"] and tuple(row["steps"])}) for row in rows)
+
+
+def with_usual(seen: Gain, mean: float, sd: float) -> Gain:
+    """A gain that was seen, together with what was expected before: both normal.
+
+    Args:
+        seen: of a study's own trainings.
+        mean: what was expected.
+        sd: its standard deviation.
+    """
+    of_seen = 1 / max(seen.sd, 1e-12) ** 2
+    precision = of_seen + 1 / sd**2
+    return Gain.normal((of_seen * seen.mean + mean / sd**2) / precision, precision**-0.5)
 
 
 def may_bring_much(longer: LengthGain | None, metric: str) -> bool:
-    """Whether a longer training may still bring much: of an accuracy or the like, if the interval
-    holds zero and a large gain. One without zero tells what there is.
+    """Whether a longer training may still bring much, by what was seen of it: of an accuracy or the
+    like, if the interval holds zero and a large gain. One without zero tells what there is.
     """
     if longer is None or not is_share(metric):
         return False
-    return longer.gain.low <= 0 and longer.gain.high >= LARGE_GAIN
+    return longer.of_trainings.low <= 0 and longer.of_trainings.high >= LARGE_GAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +301,7 @@ def paired_gain(
         error = max(error or 0.0, run_sd * math.sqrt(2 / len(gains)))
     if error is None:
         return None
-    better = float(cdf(mean / max(error, 1e-12)))
-    gain = Gain(mean, error, mean - 1.96 * error, mean + 1.96 * error, better, 1 - better)
-    return len(pairs), gain
+    return len(pairs), Gain.normal(mean, error)
 
 
 def _error_over_images(
@@ -335,7 +397,13 @@ def brief_of(  # noqa: PLR0913 - public; the last ones have a name
 
 
 def longer_of(
-    recipe: Recipe, runs: Runs, metric: str, labels: ValidationLabels, run_sd: float | None = None
+    recipe: Recipe,
+    runs: Runs,
+    metric: str,
+    labels: ValidationLabels,
+    run_sd: float | None = None,
+    *,
+    images: int | None = None,
 ) -> LengthGain | None:
     """Says what twice the target's epochs bring the bare backbone.
 
@@ -345,9 +413,20 @@ def longer_of(
         metric: that is compared.
         labels: of the validation images.
         run_sd: as in `length_gain`.
+        images: that are trained on, about; None: not known.
 
     Returns:
-        The gain; None where twice the epochs were not tried.
+        The gain, with what is usual where that is known; None where twice the epochs were not
+        tried.
     """
     target = recipe.target_training.rungs[-1]
-    return length_gain(recipe, runs, (target, 2 * target), metric, labels, run_sd)
+    found = length_gain(recipe, runs, (target, 2 * target), metric, labels, run_sd)
+    if found is None or tasks.of(recipe).name != DOUBLED_TASK or not is_share(metric):
+        return found
+    steps = None
+    if images is not None:
+        steps = target * math.ceil(images / recipe.target_training.step_size)
+    usual = next(one for one in doublings() if one.fits(recipe.target.start, steps))
+    shorter = [score.metrics for score in runs[target].values() if metric in score.metrics]
+    gain = with_usual(found.gain, *usual.gain(statistics.fmean(of[metric] for of in shorter)))
+    return replace(found, gain=gain, seen=found.gain)

@@ -49,6 +49,10 @@ class Purpose(Enum):
     """To try more placements, where none is known yet."""
 
 
+OF_A_BET = (Purpose.TEST, Purpose.DECIDE)
+"""Where the bare backbone is kept: tests of the network that promises most."""
+
+
 @dataclass(frozen=True, slots=True)
 class NextStep:
     """A next command."""
@@ -122,10 +126,22 @@ def next_of(answer: Answer) -> NextCommand | None:
         bet = deciding_test(answer)
         step = bet if bet is not None and bet.runs <= MOST_RUNS else _after_the_search(answer)
     longer = answer.longer
-    if step is None and longer is not None and longer.length and longer.may_help(answer.counts):
-        # what is left that may help
+    if longer is None or longer.length is None or not longer.may_help(answer.counts):
+        return step
+    # what is left that may help, or promises more than the network that a test would be of
+    if step is None or _promises_less(answer, step, longer):
         return longer_study(now, longer.length.longer)
     return step
+
+
+def _promises_less(answer: Answer, step: NextCommand, longer: Option) -> bool:
+    """Whether a step is a test of a network that is not taken, and promises less than another
+    option.
+    """
+    of = step.of or answer.bet
+    if not answer.keeps_bare or step.purpose not in OF_A_BET or of is None:
+        return False
+    return of.gain.worth < longer.gain.worth
 
 
 def deciding_test(answer: Answer) -> NextCommand | None:

@@ -64,6 +64,12 @@ class Gain:
     # probability that it is worse; the rest is a tie
     worse: float = 0.0
 
+    @classmethod
+    def normal(cls, mean: float, sd: float) -> Gain:
+        """One whose error is normal."""
+        better = float(cdf(mean / max(sd, 1e-12)))
+        return cls(mean, sd, mean - 1.96 * sd, mean + 1.96 * sd, better, 1 - better)
+
     @property
     def worth(self) -> float:
         """Gain weighted with the probability that there is one: what a placement is chosen by."""

@@ -167,5 +167,6 @@ STAGES = MappingProxyType(
             *_each([SUM, HANDS[1]], ["lite2-last"], 5, 0),
             *_each([HANDS[1]], ["lite0-first"], 5, 0),
         ],
+        "lengths": _each([SUM], ["resnet20-fashion", "lite0-64", "lite1-last"], 10, 0),
     }
 )

@@ -15,6 +15,7 @@ Each study is carried out as in `simulate`: candidates, further seeds, rounds; r
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -28,7 +29,14 @@ import numpy as np
 
 from nas_attn.answer import answer as rule
 from nas_attn.answer.answer import REQUIRED, REQUIRED_FROM_SCRATCH, Answer, answer_of
-from nas_attn.answer.length import LengthGain, length_gain, may_bring_much
+from nas_attn.answer.length import (
+    Doubling,
+    LengthGain,
+    doublings,
+    length_gain,
+    may_bring_much,
+    with_usual,
+)
 from nas_attn.answer.snapshot import CandidateView, Means
 from nas_attn.model import Beforehand, Evidence, Gain, ScoredRun, fit
 from nas_attn.recipe.reading import recipe_from
@@ -277,12 +285,13 @@ def _judged(
             )
         )
     run_sd = evidence.noise.paired_sd or 0.0
+    usual = usual_of(made.world.noise)
     trained = [made.runs(LONGER, run.seed)[0] for run in bare[:MOST_LENGTH_SEEDS]]
     answers = {}
     seeds = {}
     for bar in BARS:
         rule.SURE_ENOUGH = bar
-        longer = _length(bare, trained, run_sd, bar)
+        longer = _length(bare, trained, run_sd, bar, usual)
         answers[f"{bar:g}"] = _taken(_answer(made, evidence, others, required), longer.gain, bar)
         seeds[f"{bar:g}"] = longer.seeds
     attention = {}
@@ -304,8 +313,18 @@ def _taken(answer: Answer, longer: Gain, bar: float) -> str:
     return taken
 
 
+def usual_of(noise: Noise) -> Doubling:
+    """What twice the epochs usually bring in studies of this noise; from scratch the surest."""
+    start = "pretrained" if noise is FINE_TUNING else "scratch"
+    return next(one for one in doublings() if one.fits(start, 1200))
+
+
 def _length(
-    bare: Sequence[ScoredRun], trained: Sequence[ScoredRun], run_sd: float, bar: float
+    bare: Sequence[ScoredRun],
+    trained: Sequence[ScoredRun],
+    run_sd: float,
+    bar: float,
+    usual: Doubling | None = None,
 ) -> LengthGain:
     """What a longer training gains, on more seeds as long as that is open.
 
@@ -314,6 +333,7 @@ def _length(
         trained: as long as twice that, on the same seeds, the first ones first.
         run_sd: what the noise of a run adds to a difference.
         bar: the probability that it needs.
+        usual: what is expected beforehand; None: nothing.
     """
     for number in range(LENGTH_SEEDS, len(trained) + 1):
         before = {run.seed: _score(run, 10) for run in bare[:number]}
@@ -321,7 +341,11 @@ def _length(
         runs = {10: before, 20: after}
         found = length_gain(RECIPE, runs, (10, 20), "accuracy", ValidationLabels(), run_sd)
         assert found is not None
-        likely = 0.5 < found.gain.probability < bar
+        seen = found.gain
+        if usual is not None:
+            level = float(np.mean([score.metrics["accuracy"] for score in before.values()]))
+            found = replace(found, gain=with_usual(seen, *usual.gain(level)), seen=seen)
+        likely = seen.probability > 0.5 and found.gain.probability < bar
         if not likely and not may_bring_much(found, "accuracy"):
             break
     return found
@@ -342,16 +366,17 @@ def _score(run: ScoredRun, epochs: int) -> Score:
 FREEDOMS = 20
 
 
-def lengths(kind: Kind, seeds: range) -> dict[str, tuple[float, float]]:
-    """Bar -> share of studies whose longer training is taken for better, and on how many seeds it
-    was trained. The bare backbone alone is trained, and the noise of runs is known with FREEDOMS.
+def lengths(kind: Kind, seeds: range) -> dict[str, tuple[float, float, float]]:
+    """Bar, without or with what is usual -> shares of studies whose longer training is taken for
+    better, and is at least named (70 %), and on how many seeds it was trained. The bare backbone
+    alone is trained, and the noise of runs is known with FREEDOMS.
     """
     rng = np.random.default_rng([99, *kind.name.encode()])
     alike = StudyOfMeans(World(kind.noise, "null", 3), rng)
     alike.add(Kind(kind.noise, "nothing"))
     pairs = (alike.runs("none", 0)[0].value - alike.runs(LONGER, 0)[0].value for _ in range(600))
     sd = float(np.std(list(pairs)))
-    found: dict[float, list[LengthGain]] = {bar: [] for bar in BARS}
+    found: dict[tuple[float, bool], list[LengthGain]] = {}
     for seed in seeds:
         rng = np.random.default_rng([seed, *kind.name.encode()])
         made = StudyOfMeans(World(kind.noise, "null", 3), rng)
@@ -360,12 +385,20 @@ def lengths(kind: Kind, seeds: range) -> dict[str, tuple[float, float]]:
         bare = [made.runs("none", number)[0] for number in numbers]
         trained = [made.runs(LONGER, number)[0] for number in numbers]
         run_sd = sd * math.sqrt(rng.chisquare(FREEDOMS) / FREEDOMS / 2)
-        for bar, of in found.items():
-            of.append(_length(bare, trained, run_sd, bar))
+        for bar, is_usual in itertools.product(BARS, (False, True)):
+            usual = usual_of(kind.noise) if is_usual else None
+            of = _length(bare, trained, run_sd, bar, usual)
+            found.setdefault((bar, is_usual), []).append(of)
     shares = {}
-    for bar, of in found.items():
-        taken = np.mean([longer.gain.probability >= bar for longer in of])
-        shares[f"{bar:g}"] = float(taken), float(np.mean([longer.seeds for longer in of]))
+    for (bar, is_usual), of in found.items():
+        chances = np.array([longer.gain.probability for longer in of])
+        trained_on = float(np.mean([longer.seeds for longer in of]))
+        name = f"{bar:g}{', with what is usual' if is_usual else ''}"
+        shares[name] = (
+            float((chances >= bar).mean()),
+            float((chances >= REQUIRED).mean()),
+            trained_on,
+        )
     return shares
 
 

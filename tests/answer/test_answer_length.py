@@ -18,7 +18,15 @@ from nas_attn.answer.assembling import snapshot_of
 from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.headline import headline
-from nas_attn.answer.length import LengthGain, LengthScore, MetricKind, needed_length
+from nas_attn.answer.length import (
+    LengthGain,
+    LengthScore,
+    MetricKind,
+    doublings,
+    longer_of,
+    needed_length,
+    with_usual,
+)
 from nas_attn.answer.next_step import next_of
 from nas_attn.answer.reading import read, snapshot
 from nas_attn.answer.snapshot import Means
@@ -26,6 +34,7 @@ from nas_attn.errors import StudyError
 from nas_attn.model import Gain
 from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.space.placement import BARE
+from nas_attn.storage.labels import ValidationLabels
 from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Run
 
@@ -180,9 +189,48 @@ def test_where_the_images_are_too_few_the_length_is_said_to_be_open(
     now = snapshot(study.store)
     assert now.longer is not None
     gain = replace(now.longer.gain, mean=0.0, low=-half_width, high=half_width, probability=0.5)
-    decision = answer_of(replace(now, longer=replace(now.longer, gain=gain)))
+    decision = answer_of(replace(now, longer=replace(now.longer, gain=gain, seen=None)))
     open_ = [row.text for row in below(decision) if "too few" in row.text]
     assert bool(open_) == told
+
+
+def test_where_few_images_tell_little_what_is_usual_counts(tmp_path: Path) -> None:
+    study = made(tmp_path, searched=10, target=10)
+    bare_runs(study, 20, gain=-0.002)
+    facts = read(study.store)
+    (bare,) = (row.key for row in facts.candidates if row.is_bare)
+    stored = [*facts.scores, *facts.length_scores]
+    scores = {
+        epochs: {s.score.seed: s.score for s in stored if (s.key, s.score.epochs) == (bare, epochs)}
+        for epochs in (10, 20)
+    }
+    few = {
+        epochs: {seed: replace(score, correct=None) for seed, score in of.items()}
+        for epochs, of in scores.items()
+    }
+    found = longer_of(facts.recipe, few, "accuracy", ValidationLabels(), 0.04, images=2000)
+    assert found is not None
+    usual = next(one for one in doublings() if one.fits("scratch", 160))
+    mean, sd = usual.gain(0.62)
+    assert found.of_trainings.mean < found.gain.mean < mean
+    assert found.gain.sd < min(found.of_trainings.sd, sd)
+    many = longer_of(facts.recipe, few, "accuracy", ValidationLabels(), 0.04, images=50_000)
+    assert many is not None
+    assert many.gain.sd < found.gain.sd, "more is known of so many steps"
+
+
+def test_what_is_usual_stands_beside_what_was_seen(tmp_path: Path) -> None:
+    now = snapshot(made(tmp_path, searched=10, target=10).store)
+    seen = Gain.normal(0.02, 0.023)
+    usual = LengthGain(10, 20, 2, with_usual(seen, 0.024, 0.019), seen)
+    found = answer_of(replace(now, longer=usual))
+    (said,) = (row.text for row in below(found) if row.label == "Longer")
+    assert "94 % likely to help; seen here: +2 points (−3 to +7), the rest is usual" in said
+
+
+def test_what_is_usual_is_no_surer_of_a_gain_than_nine_in_ten() -> None:
+    for one in doublings():
+        assert Gain.normal(one.mean, one.sd).probability < 0.905
 
 
 def test_a_pause_of_a_study_is_no_time_that_a_longer_search_needs(tmp_path: Path) -> None:

@@ -331,6 +331,11 @@ def test_a_longer_training_that_may_help_comes_before_a_study_is_finished(
     assert step is not None
     assert (step.purpose, step.step.epochs) == (Purpose.LONGER, 20)
     assert step.seconds
+    assert "Training it longer is 95 % likely to help: +1.0 points by 20 epochs." in headline(found)
+    two = next_of(answer_of(replace(found.now, workers=2)))
+    assert two is not None
+    assert two.seconds is not None
+    assert step.seconds / 2 <= two.seconds < 0.6 * step.seconds, "two train at once"
 
 
 def test_an_open_test_of_a_smaller_network_goes_on_until_a_loss_that_counts_is_ruled_out(

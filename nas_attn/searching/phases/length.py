@@ -247,7 +247,8 @@ class Control(BareTrainings):
         longer = now.longer
         if longer is None:
             return first
-        likely = UNLIKELY < longer.gain.probability < SURE_ENOUGH
+        is_sure = longer.gain.probability >= SURE_ENOUGH
+        likely = not is_sure and longer.of_trainings.probability > UNLIKELY
         return [*first, fresh[0]] if likely or may_bring_much(longer, now.metric) else first
 
     @override
@@ -409,7 +410,9 @@ class FindingLength(BareTrainings):
         reached[0] += " epochs" if tried.scores[0].epochs > 1 else " epoch"
         enough = "there is no time to find out how long it gains"
         if tried.needed is not None:
-            enough = f"{several(target, 'epoch')} will do"
+            enough = f"{several(target, 'epoch')} are taken"
+            if any(score.epochs == 2 * target for score in tried.scores):
+                enough += f", as {2 * target} are not clearly better on these images"
         self.worker.say(f"target: the bare backbone reaches {', '.join(reached)}; {enough}")
         if searched < target:
             self.worker.say(

@@ -55,7 +55,7 @@ def test_a_study_trains_as_long_as_the_bare_network_needs_and_keeps_that(saturat
     assert taking_part.work(opened, taking_part.Options(say=told.append)) == "complete"
     after = opening.open_study("table", URL)
     assert after.recipe.target_training.rungs == after.recipe.training.rungs == [40]
-    assert any("40 epochs will do" in line for line in told)
+    assert any("40 epochs are taken, as 80 are not clearly better" in line for line in told)
     calls = [line.split("|") for line in (saturating / "calls.txt").read_text().splitlines()]
     tried = {int(epochs) for placement, _, epochs in calls if placement == "none"}
     assert tried == {20, 40, 80}
@@ -168,6 +168,8 @@ def test_a_longer_training_goes_on_over_seeds_as_long_as_it_is_open_what_it_brin
     assert longer is not None
     (bare,) = (view.key for view in study.candidates() if view.is_bare)
     seeds = {stored.score.seed for stored in store.scores(bare, protocol=SEARCH)}
-    is_open = UNLIKELY < longer.gain.probability < SURE_ENOUGH or may_bring_much(longer, "accuracy")
+    is_sure = longer.gain.probability >= SURE_ENOUGH
+    is_likely = longer.of_trainings.probability > UNLIKELY
+    is_open = (is_likely and not is_sure) or may_bring_much(longer, "accuracy")
     assert longer.seeds >= SEEDS_PER_LENGTH
     assert not is_open or longer.seeds == len(seeds)
