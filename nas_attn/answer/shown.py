@@ -103,9 +103,10 @@ def _option(answer: Answer, test: PairTest | None) -> Option | None:
 def _tested(answer: Answer, test: PairTest) -> Shown:
     """What all tests of the pair have shown."""
     view = answer.now.find(test.key)
+    key = None if view is None else view.key
     low, high = test.between
     return Shown(
-        of=Named(view and view.key, called(view, test.placement), test.placement),
+        of=Named(key, called(view, test.placement), test.placement),
         metric=answer.now.metric,
         mean=test.difference,
         low=low,
