@@ -16,7 +16,7 @@ from nas_attn.answer.choosing import Chosen, choice_sentences
 from nas_attn.answer.headline import headline
 from nas_attn.answer.next_step import next_of
 from nas_attn.answer.reasons import reasons, rule_text
-from nas_attn.answer.shown import Named, shown
+from nas_attn.answer.shown import NetworkNames, shown
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.space.placement import Placement
 from nas_attn.system.wrapping import Line
@@ -105,7 +105,7 @@ def _card(answer: Answer) -> Plain:
         "certainty": None,
     }
     if view is not None and answer.lacking is None:
-        card["taken"] = as_json(Named(view.key, view.label, view.placement))
+        card["taken"] = as_json(NetworkNames(view.key, view.label, view.placement))
     if found is None:
         return card
     if found.latency is not None:

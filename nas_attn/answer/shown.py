@@ -15,7 +15,7 @@ from nas_attn.storage.records import Latency
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NetworkNames:
     """A network by its names."""
 
     key: str | None
@@ -28,7 +28,7 @@ class Named:
 class Shown:
     """A network, with what it brings over the bare backbone in the metric's unit."""
 
-    of: Named
+    of: NetworkNames
     metric: str
     mean: float
     low: float
@@ -73,7 +73,7 @@ def shown(answer: Answer) -> Shown | None:
             before = now.bare.estimates[now.metric].mean
     view = option.view
     return Shown(
-        of=Named(view.key, called(view, view.placement), view.placement),
+        of=NetworkNames(view.key, called(view, view.placement), view.placement),
         metric=now.metric,
         mean=option.gain.mean,
         low=option.gain.low,
@@ -106,7 +106,7 @@ def _tested(answer: Answer, test: PairTest) -> Shown:
     key = None if view is None else view.key
     low, high = test.between
     return Shown(
-        of=Named(key, called(view, test.placement), test.placement),
+        of=NetworkNames(key, called(view, test.placement), test.placement),
         metric=answer.now.metric,
         mean=test.difference,
         low=low,
