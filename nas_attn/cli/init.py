@@ -177,7 +177,8 @@ def _section(data: str, purpose: ProposedTask) -> DataSection:
 
     table = TableSection(columns=list(purpose.columns)) if purpose.columns else None
     groups = GroupsSection(column=purpose.group) if purpose.group else None
-    return DataSection(name=data, table=table, groups=groups)
+    unknown = list(purpose.unknown)
+    return DataSection(name=data, table=table, groups=groups, unknown=unknown, masks=purpose.masks)
 
 
 def _notes(answers: RecipeAnswers, seen: str, about_start: str) -> Iterator[str]:
@@ -311,13 +312,14 @@ def proposed_task(data: str, task: str | None = None, columns: Sequence[str] = (
         found.choice,
         found.group,
         found.placed,
+        found.unknown,
     )
 
 
 def _seen_without_table(data: str) -> ProposedTask | None:
     """What data are for that are no folder with a table; None: they may be one."""
     from nas_attn.data import coco
-    from nas_attn.data.folder import class_names, split_folders, subfolders
+    from nas_attn.data.folder import class_names, mask_pattern, split_folders, subfolders
     from nas_attn.recipe.recipe import DataSection
 
     source, _, place = data.partition(":")
@@ -340,7 +342,11 @@ def _seen_without_table(data: str) -> ProposedTask | None:
         train = next(iter(split_folders(root).values()))
         names = (*subfolders(root), *subfolders(train[0]))
         if {"images", "masks"} <= {name.lower() for name in names}:
-            return ProposedTask("segmentation", "there are images and masks")
+            why = "there are images and masks"
+            pattern = mask_pattern(train[0])
+            if pattern is not None:
+                why += f", called {pattern} (data.masks)"
+            return ProposedTask("segmentation", why, masks=pattern)
         class_names(train)
         return ProposedTask(USUAL_TASK)
     return None

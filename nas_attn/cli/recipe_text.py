@@ -81,6 +81,10 @@ class ProposedTask(NamedTuple):
     group: str = ""
     # whether its numbers are positions or angles, by their names
     placed: bool = False
+    # its cells that say that nobody knows
+    unknown: Sequence[str] = ()
+    # where an image's mask lies, as a pattern; None: where it usually does
+    masks: str | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,8 @@ def _table_lines(answers: RecipeAnswers, task: Task) -> str:
     if not answers.data.startswith("folder:"):
         return ""
     purpose = answers.purpose
+    if purpose.masks is not None:
+        return f"masks = {json.dumps(purpose.masks)}\n"
     if task.labels not in OF_A_TABLE and not purpose.columns:
         return ""
     comment = "" if purpose.columns else "# "
@@ -210,11 +216,15 @@ def _table_lines(answers: RecipeAnswers, task: Task) -> str:
             "# Images with the same value stay on one side of a split.\n"
             f"groups = {{ column = {column} }}\n"
         )
+    unknown = ""
+    if purpose.unknown:
+        cells = json.dumps(purpose.unknown)
+        unknown = f"# Cells that say that nobody knows: left out.\nunknown = {cells}\n"
     columns = json.dumps(purpose.columns or ("one", "other"), ensure_ascii=False)
     return (
         '# The columns to learn of the images\' table; file = "labels.csv" names another table.\n'
         f"{comment}table = {{ columns = {columns} }}\n"
-        f"{groups}"
+        f"{groups}{unknown}"
     )
 
 

@@ -148,15 +148,16 @@ def _bands(path: Path, channels: int, cut: Cut) -> NDArray[Any]:
     return values.astype(cut.dtype)
 
 
-def fitted_bands(values: Bands, cut: Cut) -> NDArray[Any]:
-    """Makes bands (H, W, C) as large as the network's input, (C, height, width). Beside a
-    letterbox, each has its own mean.
+def fitted_bands(values: Bands, cut: Cut, beside: Sequence[float] | None = None) -> NDArray[Any]:
+    """Makes bands (H, W, C) as large as the network's input, (C, height, width). `beside` it, a
+    letterbox has these values; None: of each band its own mean.
     """
     images = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(values, 2, 0)]
-    known = np.ma.masked_invalid(values)
-    means = known.mean(axis=(0, 1)).filled(0).astype(values.dtype).tolist()
+    if beside is None:
+        known = np.ma.masked_invalid(values)
+        beside = known.mean(axis=(0, 1)).filled(0).astype(values.dtype).tolist()
     return np.stack(
-        [np.asarray(fitted(image, cut, mean)) for image, mean in zip(images, means, strict=True)]
+        [np.asarray(fitted(image, cut, value)) for image, value in zip(images, beside, strict=True)]
     )
 
 

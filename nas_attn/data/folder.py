@@ -7,8 +7,8 @@ Never read: hidden files and folders, and what systems and programs put beside t
 Links are followed.
 
 Masks lie in `masks` beside `images`, in the folder or in each of its splits. A mask is a PNG with
-its image's name, scaled to the nearest value. Its values are class numbers: 0 is the first in
-`PATH/classes.txt`, 255 none.
+its image's name, or lies where `data.masks` says, scaled to the nearest value. Its values are class
+numbers: 0 is the first in `PATH/classes.txt`, 255 none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from PIL import Image
 from nas_attn.data.bands import is_array
 from nas_attn.data.decoding import SUFFIXES, Source
 from nas_attn.data.inventory import WHOLE
-from nas_attn.data.samples import Samples
+from nas_attn.data.samples import Samples, below
 from nas_attn.data.splitting import groups_of
 from nas_attn.errors import DataError, did_you_mean, few, several, shorten
 from nas_attn.recipe.recipe import DataSection, SplitsSection
@@ -54,6 +54,8 @@ MOST_CLASSES = 255
 LOOSE = "outside the class folders"
 UNNAMED = "in folders of no split"
 LONE_MASKS = "which are masks without an image"
+# `data.masks` where it is not given
+USUAL_MASKS = "masks/{folder}/{stem}.png"
 _FOLD = re.compile(r"fold[ _-]?\d+", re.IGNORECASE)
 SPLITS_WAY = (
     "say with data.splits which folders train, validate and test, as in --set"
@@ -239,7 +241,7 @@ def read(section: DataSection) -> Samples:
     places = split_folders(root, section.splits)
     classes = class_names(places.get("train", places.get(WHOLE, ())))
     walked = walk(root)
-    below: dict[Path, list[Path]] = {}
+    by_folder: dict[Path, list[Path]] = {}
     folders = {
         folder / name: (split, name)
         for split, there in places.items()
@@ -253,12 +255,12 @@ def read(section: DataSection) -> Samples:
             loose = image.parent == root or not tops.isdisjoint(image.parents)
             walked.leave(LOOSE if loose else UNNAMED, [image])
         else:
-            below.setdefault(home, []).append(image)
+            by_folder.setdefault(home, []).append(image)
     number_of = {name: number for number, name in enumerate(classes)}
     rows: list[tuple[str, Source, int]] = []
     inside: list[str] = []
     for folder, (split, name) in folders.items():
-        for image in below.get(folder, []) if name in number_of else ():
+        for image in by_folder.get(folder, []) if name in number_of else ():
             rows.append((split, Source(image), number_of[name]))
             inside.append(image.relative_to(folder).as_posix())
     refused = {}
@@ -305,11 +307,11 @@ def read_masks(section: DataSection) -> Samples:
     alone: list[Path] = []
     for split, folders in places.items():
         for folder in folders:
-            images, others = _pairs(root, folder)
+            images, others = _pairs(root, folder, section.masks)
             alone += others
             for image, mask in images.items():
                 rows.append((split, Source(image, mask, len(classes)), 0))
-                inside.append(image.relative_to(folder / "images").as_posix())
+                inside.append(image.relative_to(_home(folder)).as_posix())
     everything = walk(root)
     named = {file for _, source, _ in rows for file in source.files}.union(alone)
     left_out = {
@@ -345,35 +347,80 @@ def _names(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _pairs(root: Path, folder: Path) -> tuple[dict[Path, Path], list[Path]]:
+def _home(folder: Path) -> Path:
+    """Where the images of a split are."""
+    return folder / "images" if (folder / "images").is_dir() else folder
+
+
+def _masks_of(
+    root: Path, folder: Path, pattern: str
+) -> tuple[dict[Path, Path], Mapping[Path, Path]]:
+    """The images of a split with their masks by `data.masks`, and those whose masks are not there
+    with the places where these should be.
+    """
+    home = _home(folder)
+    masks: dict[Path, Path] = {}
+    lacking: dict[Path, Path] = {}
+    for image in walk(home).images:
+        inside = image.relative_to(home).parent.as_posix()
+        name = pattern.replace("{folder}", inside).replace("{stem}", image.stem)
+        places = [folder / name, root / name]
+        found = next(filter(Path.is_file, places), None)
+        if found is None:
+            lacking[image] = places[0]
+        else:
+            masks[image] = found
+    drawn = set(masks.values())
+    images = {image: mask for image, mask in masks.items() if image not in drawn}
+    return images, {image: mask for image, mask in lacking.items() if image not in drawn}
+
+
+def _pairs(root: Path, folder: Path, pattern: str | None) -> tuple[dict[Path, Path], list[Path]]:
     """The images of a folder with their masks, and the masks without an image. Raises DataError: a
     mask is missing.
     """
-    images = walk(folder / "images").images
     others = set(walk(folder / "masks").images)
-    if not images or not others:
+    pairs, lacking = _masks_of(root, folder, pattern or USUAL_MASKS)
+    others.difference_update(pairs.values())
+    if not pairs and (pattern is None and not (others and lacking)):
         raise DataError(
             f"'{folder}' has no images and masks: for segmentation, put the images into the folder"
-            " images, and a PNG mask of the same name for each into the folder masks"
+            " images, and a PNG mask of the same name for each into the folder masks, or say with"
+            " data.masks where masks are, as in masks/{stem}_mask.png"
         )
-    pairs = {
-        path: folder / "masks" / path.relative_to(folder / "images").with_suffix(".png")
-        for path in images
-    }
-    lacking = [str(mask.relative_to(root)) for mask in pairs.values() if mask not in others]
-    others.difference_update(pairs.values())
-    if lacking:
+    if lacking or not pairs:
         instead = ""
-        if others:
+        if others and pattern is None:
             instead = (
                 f"; '{min(others).name}' is none of them: a mask is a PNG with the name of its"
-                " image, in which class numbers are kept exactly, as JPEG does not"
+                " image, in which class numbers are kept exactly, as JPEG does not, or data.masks"
+                " says how it is called, as in masks/{stem}_mask.png"
             )
+        names = few([below(mask, root) for mask in lacking.values()])
         raise DataError(
-            f"{len(lacking)} of {len(pairs)} images of '{folder}' have no mask:"
-            f" {few(lacking)}{instead}"
+            f"{len(lacking)} of {len(pairs) + len(lacking)} images of '{folder}' have no mask:"
+            f" {names}{instead}"
         )
     return pairs, sorted(others)
+
+
+def mask_pattern(folder: Path) -> str | None:
+    """Proposes `data.masks` for a folder with `images` and `masks`, by the name of the first mask;
+    None: masks are called as images are, or no pattern gives all images a mask.
+    """
+    images = walk(folder / "images").images
+    masks = walk(folder / "masks").images
+    stems = {image.stem for image in images}
+    if not masks or not stems or masks[0].stem in stems:
+        return None
+    name = masks[0].name
+    inside = [stem for stem in stems if stem in masks[0].stem]
+    if not inside:
+        return None
+    called = name.replace(max(inside, key=len), "{stem}", 1)
+    pattern = USUAL_MASKS.replace("{stem}.png", called)
+    lacking = _masks_of(folder, folder, pattern)[1]
+    return None if lacking or called.lower().endswith((".jpg", ".jpeg")) else pattern
 
 
 def count_trained(section: DataSection) -> float:

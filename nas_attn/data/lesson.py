@@ -73,6 +73,8 @@ class Lesson:
     group: str = ""
     # whether numbers are positions or angles, by their names
     placed: bool = False
+    # cells that say that nobody knows, for `data.unknown`
+    unknown: tuple[str, ...] = ()
 
 
 def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) -> Lesson:
@@ -102,12 +104,11 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     beside = [name for name in table.header if name and name != image and name.lower() != "split"]
     group = group_of({name: table.column(name) for name in beside if name not in columns})
     every = [name for name in beside if name != group]
-    commas = table.has_decimal_commas
-    forms = {name: _form(table.column(name), commas) for name in columns or every}
+    forms = _forms(table, columns or every)
     if group and not {*forms.values()} - {"", RUNNING}:
         # it is all that can be learnt
         every = beside
-        forms = {name: _form(table.column(name), commas) for name in beside}
+        forms = _forms(table, beside)
         group = ""
     if not columns:
         # a running number tells images apart, and what is known of whoever is in the image is
@@ -134,15 +135,37 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     why = f"'{file.name}' has {_what(found, forms.get(taken[0], ''), taken, table)}"
     if unlearnt := [name for name in every if name not in taken]:
         why += f", and {few(unlearnt)} {'is' if len(unlearnt) == 1 else 'are'} not learnt"
+    unknown = _unknown(table, taken, lists=forms.get(taken[0]) == LISTS or is_long)
+    if unknown:
+        why += f"; {' and '.join(map(_cell, unknown))} count as unknown (data.unknown)"
     whole = taken == every and found != "classes"
     placed = found == "numbers" and any(map(is_place, taken))
-    return Lesson(found, why, () if whole else tuple(taken), choice, group, placed)
+    proposed = () if whole else tuple(taken)
+    return Lesson(found, why, proposed, choice, group, placed, tuple(unknown))
+
+
+def _forms(table: LabelTable, names: Sequence[str]) -> dict[str, str]:
+    """What columns have."""
+    cells = {name: table.column(name) for name in names}
+    doubtful = _doubtful(cells)
+    commas = table.has_decimal_commas
+    return {name: BITS if name in doubtful else _form(cells[name], commas) for name in names}
+
+
+def _unknown(table: LabelTable, taken: Sequence[str], *, lists: bool) -> list[str]:
+    """The cells that say that nobody knows. `lists`: an empty cell has no label."""
+    cells = {name: table.column(name) for name in taken}
+    empty = not lists and any("" in column for column in cells.values())
+    return [""] * empty + ["-1"] * bool(_doubtful(cells))
 
 
 def _form(cells: Sequence[str], commas: bool) -> str:
-    """What nearly all cells of a column have, the others may be mistakes; empty: nothing that is
-    learnt. `commas`: whether those in numbers are decimal ones.
+    """What nearly all filled cells of a column have, the others may be mistakes; empty: nothing
+    that is learnt. `commas`: whether those in numbers are decimal ones.
     """
+    cells = list(filter(None, cells))
+    if not cells:
+        return ""
     if sum(map(is_bit, cells)) >= NEARLY_ALL * len(cells):
         return BITS
     recurs = 2 <= len(set(cells)) <= len(cells) / 2
@@ -155,6 +178,19 @@ def _form(cells: Sequence[str], commas: bool) -> str:
     if _list_sign(cells):
         return LISTS
     return WORDS if recurs else ""
+
+
+def _doubtful(cells: Mapping[str, Sequence[str]]) -> list[str]:
+    """The columns of labels that are there, not there or unknown: 1, 0 and -1. A single one may be
+    of numbers.
+    """
+    values = {name: {number(cell) for cell in column if cell} for name, column in cells.items()}
+    found = [name for name, own in values.items() if {-1.0, 1.0} <= own <= {-1.0, 0.0, 1.0}]
+    return found if len(found) > 1 else []
+
+
+def _cell(cell: str) -> str:
+    return f"cells with {cell}" if cell else "empty cells"
 
 
 def _kind_of(forms: Sequence[str], *, is_long: bool) -> Kind:

@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from nas_attn.data import own
@@ -53,6 +54,7 @@ def load(
     for name in ("size", "fit", "broken_images") if fixed else ():
         if getattr(section, name) != DataSection.model_fields[name].default:
             raise DataError(f"data.{name} does not apply to '{section.name}': leave it out")
+    _check_unknown(section, task.labels)
     if section.workers is None:
         # by default, processes that load or transform images for one worker
         section = section.model_copy(update={"workers": max(1, cores() // workers)})
@@ -65,6 +67,19 @@ def load(
             " nas_attn.data.samples.Parts"
         )
     return _dataset(parts, section, device, task)
+
+
+def _check_unknown(section: DataSection, kind: Kind) -> None:
+    """Raises DataError: `data.unknown` is given, and no cells or labels are there for it."""
+    source, colon, _ = section.name.partition(":")
+    of_table = kind in ("tags", "numbers") or (kind == "classes" and section.table is not None)
+    of_own = kind != "boxes" and source not in ("folder", "coco", "yolo")
+    if section.unknown and not (colon and (of_own or (source == "folder" and of_table))):
+        raise DataError(
+            "data.unknown is for the cells of a folder's table (data.table, where it has classes)"
+            f" and for labels of your own data: leave it out; in masks, {NOT_COUNTED} stands for"
+            " pixels of which nobody knows the class"
+        )
 
 
 @dataclass(frozen=True)
@@ -194,9 +209,11 @@ def _check(part: Samples, kind: Kind, name: str, section: DataSection) -> None:
         raise DataError(f"{what} has no image with a box: add some")
     elif part.targets is not None and name == "training":
         for column, values in zip(part.classes, part.targets.T, strict=True):
-            if values.min() == values.max():
+            known = values[~np.isnan(values)]
+            if len(known) == 0 or known.min() == known.max():
+                said = f"the value {known[0]:g}" if len(known) else "no known value"
                 raise DataError(
-                    f"{what} has the value {values[0]:g} of '{column}' for all of its images, so"
+                    f"{what} has {said} of '{column}' for all of its images, so"
                     " there is nothing to learn: leave it out, or add images with another one"
                 )
 
@@ -237,12 +254,14 @@ def _check_masks(part: Samples, what: str, *, every: bool) -> None:
 
 
 def _moments(train: Samples, device: torch.device) -> Moments | None:
-    """Mean and standard deviation of each label or column; None for other labels."""
+    """Mean and standard deviation of what is known of each label or column; None for other
+    labels.
+    """
     if train.targets is None:
         return None
-    targets = torch.from_numpy(train.targets).double()
-    mean = targets.mean(0).float()
-    return mean.to(device), targets.std(0, correction=0).float().to(device)
+    of_known = (np.nanmean(train.targets, 0, np.float64), np.nanstd(train.targets, 0, np.float64))
+    mean, deviation = (torch.from_numpy(one).float().to(device) for one in of_known)
+    return mean, deviation
 
 
 def _digest(halves: _Halves) -> str:

@@ -20,7 +20,8 @@ stand in `training.augment`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,12 +37,11 @@ from nas_attn.data.image_file import is_deep
 from nas_attn.data.inventory import NOT_COUNTED, WHOLE
 from nas_attn.data.pixels import Feed, Images, images_file
 from nas_attn.data.samples import Parts, Samples, box_table, checksums, detector_side
-from nas_attn.errors import DataError, few, first_line, several, shorten
+from nas_attn.data.table import NOT_KNOWN, is_number, number, of_known
+from nas_attn.errors import DataError, NasAttnWarning, few, first_line, several, shorten
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import Kind
 
-IMAGE_COLUMNS = ("image", "img", "pixel_values")
-LABELS = ("label", "labels", "mask", "annotation", "objects", "target")
 # At most so many bytes of images are held in memory
 MOST_HELD_BYTES = 2**28
 # a tensor that is taken for an array has its height there
@@ -52,6 +52,15 @@ BYTE_SLACK = 1e-3
 TOGETHER = 64
 # items that are read again; a mirroring by chance leaves all as they were once in 65,536 times
 READ_AGAIN = 16
+# what a label must be
+NEEDED: Mapping[Kind, str] = {
+    "classes": "a class number: give whole numbers from 0; an image of several labels needs"
+    " task.name = 'multi-label', one of numbers 'regression'",
+    "tags": "0 or 1 for each of several labels: give an array (labels,) of them",
+    "numbers": "a number or an array (columns,) of numbers: give one",
+    "masks": f"a mask (H, W) of class numbers, 0 to {NOT_COUNTED - 1}: give one; {NOT_COUNTED} is"
+    " not counted",
+}
 
 
 def read(function: Callable[..., Any], kind: Kind, section: DataSection) -> Parts:
@@ -129,42 +138,38 @@ class Items:
     # whose items they are
     where: str
 
-    def __call__(self, number: int) -> tuple[NDArray[Any], Any]:
+    def __call__(self, at: int) -> tuple[NDArray[Any], Any]:
         """Returns an image, uint8 or float32 (C, H, W) with its mask as last channel, and the
         label: a number, or numbers (K,), or boxes float32 (K, 5). Raises DataError: the item is
         wrong.
         """
         try:
-            item = self.dataset[number]
+            item = self.dataset[at]
         except Exception as error:
             # a user's data set
             raise DataError(
-                f"item {number} of {self.where} cannot be read: {shorten(first_line(error))}"
+                f"item {at} of {self.where} cannot be read: {shorten(first_line(error))}"
             ) from error
         try:
             return self._converted(*_fields(item))
         except ValueError as error:
-            raise DataError(f"item {number} of {self.where} {error}") from None
+            raise DataError(f"item {at} of {self.where} {error}") from None
 
     def _converted(self, given: Any, label: Any) -> tuple[NDArray[Any], Any]:
         """An image and its label. Raises ValueError: they are not as needed."""
         image = _image(given)
         if self.kind == "boxes":
-            if not isinstance(image, Image.Image):
-                raise ValueError(
-                    f"has {image.dtype} values and {image.shape[2]} channels: a detector takes"
-                    " bytes and three channels"
-                )
             side = detector_side(self.section)
-            return framed(to_rgb(image), side), _boxes(label, side / max(image.size))
+            return _framed(image, side), _boxes(label, side / max(image.shape[:2]))
         size = self.section.size
         cut = None if size is None else Cut.of(size, self.section.fit)
         pixels = _pixels(image, cut)
+        values = _values(label, self.kind, self.section.unknown)
         if self.kind == "classes":
-            return pixels, _class_number(label)
+            return pixels, int(values)
         if self.kind != "masks":
-            return pixels, _targets(label, self.kind)
-        mask = Image.fromarray(_mask(label))
+            return pixels, np.atleast_1d(values).astype(np.float32)
+        mask = Image.fromarray(values.astype(np.uint8))
         if cut is not None:
             mask = fitted(mask, replace(cut, interpolation="nearest"), NOT_COUNTED)
         height, width = pixels.shape[1:]
@@ -183,19 +188,14 @@ class Items:
 def _fields(item: Any) -> tuple[Any, Any]:
     """The image and the label of an item. Raises ValueError: it has none."""
     if isinstance(item, Mapping):
-        image, label = (_first(known, item) for known in (IMAGE_COLUMNS, LABELS))
-        if not image or not label:
-            names = few(list(map(str, item)))
-            raise ValueError(f"has the fields {names}: it needs image and label")
-        return item[image], item[label]
+        if not {"image", "label"} <= item.keys():
+            raise ValueError(
+                f"has the fields {few(list(map(str, item)))}: it needs image and label"
+            )
+        return item["image"], item["label"]
     if not isinstance(item, tuple | list) or len(item) < 2:
         raise ValueError(f"is a {type(item).__name__}, not (image, label)")
     return item[0], item[1]
-
-
-def _first(known: Sequence[str], item: Mapping[str, Any]) -> str:
-    """The first of some fields that an item has; empty: none."""
-    return next((name for name in known if name in item), "")
 
 
 def _read_items(items: Items) -> Samples:
@@ -207,15 +207,15 @@ def _read_items(items: Items) -> Samples:
     identity: list[int] = []
 
     def images() -> Iterator[NDArray[Any]]:
-        for number, (pixels, label) in enumerate(items.each()):
+        for at, (pixels, label) in enumerate(items.each()):
             if pixels.shape != first.shape:
                 raise DataError(
-                    f"item {number} of {items.where} is {pixels.shape}, item 0 {first.shape}: set"
+                    f"item {at} of {items.where} is {pixels.shape}, item 0 {first.shape}: set"
                     " data.size"
                 )
             if items.kind in ("tags", "numbers") and len(label) != len(label_0):
                 raise DataError(
-                    f"item {number} of {items.where} has {several(len(label), 'number')} for its"
+                    f"item {at} of {items.where} has {several(len(label), 'number')} for its"
                     f" labels, and item 0 {len(label_0)}: give one for each label or column"
                 )
             labels.append(label)
@@ -225,24 +225,33 @@ def _read_items(items: Items) -> Samples:
     if count * first.size <= MOST_HELD_BYTES:
         kept = Images.of(torch.from_numpy(np.stack(list(images()))))
     else:
-        deep = any(items(number)[0].dtype != np.uint8 for number in again)
+        deep = any(items(at)[0].dtype != np.uint8 for at in again)
         kept = _in_file(images(), count, first.shape, np.float32 if deep else np.uint8, items.where)
     # not changed by chance
-    fixed = all(checksums([items(number)[0]])[0] == identity[number] for number in again)
-    known: dict[str, Any] = {}
-    if items.kind == "boxes":
-        known["boxes"] = box_table(labels)
-    if items.kind in ("tags", "numbers"):
-        known["targets"] = np.stack(labels)
-    return Samples(
-        np.zeros(count, np.int64) if known else np.array(labels, np.int64),
+    fixed = all(checksums([items(at)[0]])[0] == identity[at] for at in again)
+    targets = np.stack(labels) if items.kind in ("tags", "numbers") else None
+    boxes = box_table(labels) if items.kind == "boxes" else None
+    has_class = items.kind == "classes"
+    samples = Samples(
+        np.array(labels, np.int64) if has_class else np.zeros(count, np.int64),
         (),
         np.full(count, WHOLE),
+        targets=targets,
+        boxes=boxes,
         identity=np.array(identity, np.int64),
         pixels=kept,
         fixed=fixed,
-        **known,
     )
+    known = of_known(samples.labels if targets is None else targets)
+    if known.all():
+        return samples
+    warnings.warn(
+        f"{several(int((~known).sum()), 'item')} of {items.where} left out: nothing is known of"
+        " them, as data.unknown says",
+        NasAttnWarning,
+        stacklevel=2,
+    )
+    return samples.subset(np.flatnonzero(known))
 
 
 def _in_file(
@@ -279,8 +288,7 @@ def _classes(dataset: Any, train: Samples, kind: Kind, section: DataSection) -> 
     """
     most = _highest_label(train, kind)
     begin = int(kind == "boxes")
-    features = getattr(dataset, "features", None) or {}
-    described = features.get(_first(LABELS, features))
+    described = (getattr(dataset, "features", None) or {}).get("label")
     named = getattr(dataset, "classes", None) or getattr(described, "names", None) or ()
     few_names = len(named) <= most - begin
     if named and (few_names or (train.targets is not None and len(named) != most + 1)):
@@ -310,30 +318,17 @@ def _highest_label(part: Samples, kind: Kind) -> int:
     if kind == "masks" and part.pixels is not None:
         counted = part.pixels.histogram(every=True)[-1][:NOT_COUNTED]
         return int(np.flatnonzero(counted).max(initial=-1))
-    return int(part.labels.max())
+    return int(part.labels.max(initial=-1))
 
 
-def _pixels(image: Image.Image | NDArray[Any], cut: Cut | None) -> NDArray[Any]:
-    """uint8 or float32 (C, H, W), as large as the network's input."""
-    if not isinstance(image, Image.Image):
-        if image.dtype == np.float32:
-            return image.transpose(2, 0, 1) if cut is None else fitted_bands(image, cut)
-        bands = (Image.fromarray(band) for band in image.transpose(2, 0, 1))
-        return np.concatenate([_pixels(band, cut) for band in bands])
-    if cut is not None:
-        image = fitted(image, cut, PADDING_GREY if image.mode == "RGB" else PADDING_GREY[1])
-    pixels = np.asarray(image)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def _image(given: Any) -> Image.Image | NDArray[Any]:
-    """An image of mode L or RGB, or (H, W, C) with other channels or values, from one of Pillow, an
-    array (H, W) or (H, W, C), or a tensor (C, H, W). Raises ValueError: it is none of these.
+def _image(given: Any) -> NDArray[Any]:
+    """uint8 or float32 (H, W, C) from an image of Pillow, an array (H, W) or (H, W, C), or a tensor
+    (C, H, W). Raises ValueError: it is none of these.
     """
     if isinstance(given, Image.Image):
         if is_deep(given):
             return np.asarray(given, np.float32)[..., None]
-        return given if given.mode == "L" else to_rgb(given)
+        return np.atleast_3d(np.asarray(given if given.mode == "L" else to_rgb(given)))
     array = np.asarray(given)
     if isinstance(given, Tensor) and array.ndim == 3:
         array = array.transpose(1, 2, 0)
@@ -342,8 +337,11 @@ def _image(given: Any) -> Image.Image | NDArray[Any]:
             f"has an array of the shape {array.shape}, and arrays are (height, width, channels):"
             " give a tensor, which is (channels, height, width), or transpose it"
         )
-    channels = array.shape[2] if array.ndim == 3 else 1
-    if array.dtype.kind not in "uifb" or array.ndim not in (2, 3) or channels > MOST_CHANNELS:
+    if (
+        array.dtype.kind not in "uifb"
+        or array.ndim not in (2, 3)
+        or np.atleast_3d(array).shape[2] > MOST_CHANNELS
+    ):
         raise ValueError(
             f"has for an image a {type(given).__name__} ({shorten(repr(given), 40)}) of the shape"
             f" {array.shape}: give a PIL image, an array (H, W) or (H, W, C), or a tensor"
@@ -351,66 +349,57 @@ def _image(given: Any) -> Image.Image | NDArray[Any]:
         )
     if not np.isfinite(array).all():
         raise ValueError("has values that are no finite numbers: write one for them")
-    array = _bytes_or_floats(array).reshape(*array.shape[:2], channels)
-    if array.dtype == np.float32 or channels not in (1, 3):
-        return array
-    return Image.fromarray(array[..., 0] if channels == 1 else array)
-
-
-def _bytes_or_floats(array: NDArray[Any]) -> NDArray[Any]:
-    """Bytes, also where floats are bytes divided by 255; else float32, floats times 255, so that
-    both have one scale.
-    """
-    values = array * 255.0 if array.dtype.kind == "f" else array
+    # floats and bytes have one scale
+    values = np.atleast_3d(array * 255.0 if array.dtype.kind == "f" else array)
     whole = np.round(values)
     if whole.min() >= 0 and whole.max() <= 255 and np.abs(values - whole).max() <= BYTE_SLACK:
         return whole.astype(np.uint8)
     return values.astype(np.float32)
 
 
-def _class_number(label: Any) -> int:
-    number = np.asarray(label)
-    if number.size > 1:
-        raise ValueError(
-            f"has several labels, {shorten(repr(label), 60)}: an image of a class has one class"
-            " number; set task.name = 'multi-label' for labels of 0 and 1, 'regression' for numbers"
-        )
-    if number.dtype.kind not in "ui" or number.size != 1 or number.item() < 0:
-        raise ValueError(
-            f"has the label {shorten(repr(label))}, not a class number: give whole numbers from 0"
-        )
-    return int(number.item())
+def _pixels(image: NDArray[Any], cut: Cut | None) -> NDArray[Any]:
+    """(C, H, W), as large as the network's input."""
+    if cut is None:
+        return image.transpose(2, 0, 1)
+    grey = PADDING_GREY if image.shape[2] == 3 else PADDING_GREY[1:2] * image.shape[2]
+    return fitted_bands(image, cut, grey if image.dtype == np.uint8 else None)
 
 
-def _targets(label: Any, kind: Kind) -> NDArray[np.float32]:
-    """(K,): 0 or 1 for each of several labels, or numbers."""
+def _framed(image: NDArray[Any], side: int) -> NDArray[np.uint8]:
+    """What a detector gets. Raises ValueError: it has more than bytes of three channels."""
+    if image.dtype != np.uint8 or image.shape[2] not in (1, 3):
+        raise ValueError(
+            f"has {image.dtype} values and {image.shape[2]} channels: a detector takes bytes and"
+            " three channels"
+        )
+    return framed(to_rgb(Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)), side)
+
+
+def _values(label: Any, kind: Kind, unknown: list[str]) -> NDArray[np.float64]:
+    """(): a class, or NOT_KNOWN; () or (K,): labels or numbers, NaN for unknown ones; (H, W): a
+    mask, NOT_COUNTED for unknown pixels. Raises ValueError: it is none of these.
+    """
     try:
-        values = np.atleast_1d(np.asarray(label).squeeze()).astype(np.float32)
+        values = np.asarray(label, np.float64).squeeze()
     except (TypeError, ValueError):
-        values = np.full(1, np.nan, np.float32)
-    fits = np.isin(values, (0, 1)) if kind == "tags" else np.isfinite(values)
-    if values.ndim != 1 or not fits.all():
-        needed = "0 or 1 for each of several labels: give an array (labels,) of them"
-        if kind == "numbers":
-            needed = "a number or an array (columns,) of numbers: give one"
-        raise ValueError(f"has the label {shorten(repr(label), 60)}, not {needed}")
-    return values
-
-
-def _mask(label: Any) -> NDArray[np.uint8]:
-    """(H, W): the values of a mask."""
-    numbers = np.asarray(label).squeeze()
-    if numbers.ndim != 2 or numbers.dtype.kind not in "uifb":
-        raise ValueError(
-            f"has the label {shorten(repr(label), 40)}, not a mask (H, W) of class numbers"
-        )
-    whole = (numbers >= 0) & (numbers <= NOT_COUNTED) & (numbers == np.floor(numbers))
-    if not whole.all():
-        raise ValueError(
-            f"has a mask with the value {numbers[~whole][0]:.4g}: a mask's values are class"
-            f" numbers, 0 to {NOT_COUNTED - 1}, and {NOT_COUNTED} is not counted"
-        )
-    return numbers.astype(np.uint8)
+        raise ValueError(f"has the label {shorten(repr(label), 60)}, not {NEEDED[kind]}") from None
+    listed = np.isin(values, [number(cell) for cell in unknown if is_number(cell)])
+    listed |= np.isnan(values) & ("" in unknown)
+    whole = (values >= 0) & (values == np.floor(values))
+    right = {
+        "classes": whole,
+        "tags": np.isin(values, (0, 1)),
+        "numbers": np.isfinite(values),
+        "masks": whole & (values <= NOT_COUNTED),
+    }[kind]
+    right |= listed
+    dimensions = {"classes": (0,), "masks": (2,)}.get(kind, (0, 1))
+    if values.ndim not in dimensions or not right.all():
+        said = shorten(repr(label), 60)
+        if kind == "masks" and values.ndim == 2:
+            said = f"{values[~right][0]:.4g} in a mask"
+        raise ValueError(f"has the label {said}, not {NEEDED[kind]}")
+    return np.where(listed, {"classes": NOT_KNOWN, "masks": NOT_COUNTED}.get(kind, np.nan), values)
 
 
 def _boxes(label: Any, scale: float) -> NDArray[np.float32]:

@@ -40,7 +40,7 @@ class Samples:
     classes: tuple[str, ...]
     # (N,): `train`, `validation`, `test`, or WHOLE where they are not divided yet
     split: NDArray[np.str_]
-    # (N, K): 0 or 1 for each of K labels, or the numbers of K columns
+    # (N, K): 0 or 1 for each of K labels, or the numbers of K columns; NaN: unknown
     targets: NDArray[np.float32] | None = None
     # (N, M, 5), `BoxTable`; zeros if an image has fewer
     boxes: NDArray[np.float32] | None = None
@@ -154,7 +154,7 @@ class Samples:
     def divided(self, count: int, seed: Seed, kind: Kind) -> tuple[Indices, Indices]:
         """Returns the numbers of about so many rows, and of the others, as `splitting.divided`."""
         strata = self.classes if kind == "classes" else ("image",)
-        tags = self.targets if kind == "tags" else None
+        tags = np.nan_to_num(self.targets) if kind == "tags" and self.targets is not None else None
         return divided(self.labels, count, seed, strata, self.groups, tags)
 
     @property

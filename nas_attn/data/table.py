@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -65,6 +65,12 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _TRUTHS = {"false": 0.0, "true": 1.0}
 # labels or columns that are told of
 SHOWN_COLUMNS = 12
+# the class of an image of which nobody knows it
+NOT_KNOWN = -1
+# why images are left out
+NOTHING_KNOWN = "of which nothing is known, as data.unknown says"
+# whether a cell says that nobody knows
+Unknown = Callable[[str], bool]
 _SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
@@ -116,19 +122,20 @@ class LabelTable:
         file = next(iter(files.values()))
         return cls(file, headers[0], places, splits, rows_of_all, "," not in signs)
 
-    def column(self, name: str, *, filled: bool = False) -> list[str]:
-        """The cells of a column. Raises DataError: there is none, or one should be `filled` and is
-        not.
+    def column(self, name: str, *, filled: Unknown | None = None) -> list[str]:
+        """The cells of a column. Raises DataError: there is none, or one is empty, which should be
+        `filled` unless that says that nobody knows.
         """
         if name not in self.header:
             raise DataError(
                 f"'{self.file}' has no column '{shorten(name)}': {did_you_mean(name, self.header)}"
             )
         cells = [row.get(name, "") for row in self.rows]
-        if filled and "" in cells:
+        if filled is not None and "" in cells and not filled(""):
             raise DataError(
-                f"{self.places[cells.index('')]} has nothing in the column '{name}': fill it in, or"
-                " remove the line"
+                f"{self.places[cells.index('')]} has nothing in the column '{name}': fill it in,"
+                " remove the line, or give data.unknown = [''] if nobody knows what is in empty"
+                " cells"
             )
         return cells
 
@@ -284,19 +291,22 @@ def read(kind: Kind, section: DataSection) -> Samples:
     table, unlabelled = table.without(_named_splits(table, split), columns)
     images = there.images(table, image)
     splits = _splits(table, images, section)
-    learnt = _learnt(kind, table, columns)
-    lines = _first_lines(learnt, table, images, splits)
+    learnt = _learnt(kind, table, columns, unknown_by(section.unknown))
+    first = np.array(_first_lines(learnt, table, images, splits))
+    is_known = of_known(learnt.values)[first]
+    lines = first[is_known].tolist()
     names = [name for name in (WHOLE, *SPLIT_NAMES) if name in splits]
     if not {WHOLE, "train"}.intersection(names):
         raise DataError(f"'{table.file}' has no image to train on: give some to the split train")
     paths = [images[at] for at in lines]
     groups = groups_of(grouped, root, paths, [below(path, root) for path in paths])
     if group is not None:
-        groups = np.array(table.column(group, filled=True))[lines]
+        groups = np.array(table.column(group, filled=unknown_by(())))[lines]
     walked = there.walked
+    walked.leave(NOTHING_KNOWN, [images[at] for at in first[~is_known]])
     for left in walked.left_out.values():
         left[:] = [path for path in left if path not in files.values()]
-    walked.leave("that the table does not name", sorted({*walked.images}.difference(paths)))
+    walked.leave("that the table does not name", sorted({*walked.images}.difference(images)))
     about = f"table: {few([file.name for file in files.values()], quote='')}, {learnt.how}"
     if unlabelled:
         about += f"; {few(unlabelled, quote='')} has nothing in {few(columns)}, and is left out"
@@ -386,48 +396,66 @@ class _Learnt:
     adds: bool = False
 
 
-def _learnt(kind: Kind, table: LabelTable, columns: Sequence[str]) -> _Learnt:
+def _learnt(kind: Kind, table: LabelTable, columns: Sequence[str], unknown: Unknown) -> _Learnt:
     """What all lines say. Raises DataError: a cell is wrong, or it is not clear which column has
     the class.
     """
     first, *others = columns
     commas = table.has_decimal_commas
-    cells = table.column(first, filled=kind == "classes")
     if kind == "classes":
-        numbered = all(is_number(cell, commas) for cell in cells)
-        names = sorted(set(cells), key=partial(number, commas=commas) if numbered else None)
-        if others or len(names) < 2:
-            wrong = "are several" if others else f"has '{names[0]}' alone"
-            raise DataError(
-                f"one column has the class of each image, with two classes at least, and"
-                f" {few(columns)} {wrong}: name one in data.table.columns (nas-attn init with"
-                " --column)"
-            )
-        classes = np.array([names.index(cell) for cell in cells], np.int64)
-        return _Learnt(names, f"a class for each image in the column {first}", classes)
-    if kind == "tags" and not others and not all(map(is_bit, cells)):
-        sign = separator(cells)
-        lists = [listed(cell, sign) for cell in cells]
-        names = sorted(set(itertools.chain(*lists)))
-        bits = np.array([[name in own for name in names] for own in lists], np.float32)
-        by = "spaces" if sign is None else f"'{sign}'"
-        how = f"lists of labels in the column {first}, parted by {by}"
-        if max(map(len, lists)) < 2:
-            how = f"a label in each line, in the column {first}"
-        return _Learnt(names, how, bits.reshape(len(lists), len(names)), adds=True)
+        return _classes(table, columns, unknown)
+    cells = table.column(first)
+    known = [cell for cell in cells if not unknown(cell)]
+    if kind == "tags" and not others and not all(map(is_bit, known)):
+        return _lists(first, cells, unknown)
     fits = is_bit if kind == "tags" else partial(is_number, commas=commas)
+    read = bit if kind == "tags" else partial(number, commas=commas)
     wrong = "neither 0 nor 1" if kind == "tags" else "no number"
-    for column in columns:
-        for place, cell in zip(table.places, table.column(column, filled=True), strict=True):
+    values = np.full((len(table.rows), len(columns)), np.nan, np.float32)
+    for at, column in enumerate(columns):
+        for line, cell in enumerate(table.column(column, filled=unknown)):
+            if unknown(cell):
+                continue
             if not fits(cell):
                 raise DataError(
-                    f"{place}: '{shorten(cell)}' in the column '{column}' is {wrong}: correct it,"
-                    " or name the columns to learn in data.table.columns"
+                    f"{table.places[line]}: '{shorten(cell)}' in the column '{column}' is {wrong}:"
+                    " correct it, name the columns to learn in data.table.columns, or list it in"
+                    " data.unknown if it says that nobody knows"
                 )
-    read = bit if kind == "tags" else partial(number, commas=commas)
-    numbers = [[read(row[column]) for column in columns] for row in table.rows]
+            values[line, at] = read(cell)
     how = "a column with 0 or 1 for each label" if kind == "tags" else "a column for each number"
-    return _Learnt(columns, how, np.array(numbers, np.float32))
+    return _Learnt(columns, how, values)
+
+
+def _classes(table: LabelTable, columns: Sequence[str], unknown: Unknown) -> _Learnt:
+    cells = table.column(columns[0], filled=unknown)
+    known = {cell for cell in cells if not unknown(cell)}
+    commas = table.has_decimal_commas
+    numbered = all(is_number(cell, commas) for cell in known)
+    names = sorted(known, key=partial(number, commas=commas) if numbered else None)
+    if len(columns) > 1 or len(names) < 2:
+        wrong = "are several" if len(columns) > 1 else f"has {few(names)} alone"
+        raise DataError(
+            f"one column has the class of each image, with two classes at least, and"
+            f" {few(columns)} {wrong}: name one in data.table.columns (nas-attn init with --column)"
+        )
+    place = {name: at for at, name in enumerate(names)}
+    classes = np.array([place.get(cell, NOT_KNOWN) for cell in cells], np.int64)
+    return _Learnt(names, f"a class for each image in the column {columns[0]}", classes)
+
+
+def _lists(column: str, cells: Sequence[str], unknown: Unknown) -> _Learnt:
+    """Labels in the cells of a column; an empty cell has none, unless it says that nobody knows."""
+    sign = separator(cells)
+    lists = [set() if unknown(cell) else listed(cell, sign) for cell in cells]
+    names = sorted(set(itertools.chain(*lists)))
+    bits = np.array([[name in own for name in names] for own in lists], np.float32)
+    bits[list(map(unknown, cells))] = np.nan
+    by = "spaces" if sign is None else f"'{sign}'"
+    how = f"lists of labels in the column {column}, parted by {by}"
+    if max(map(len, lists)) < 2:
+        how = f"a label in each line, in the column {column}"
+    return _Learnt(names, how, bits.reshape(len(lists), len(names)), adds=True)
 
 
 def _first_lines(
@@ -449,8 +477,8 @@ def _first_lines(
     for line, path in enumerate(images):
         before = first.setdefault(path, line)
         if learnt.adds:
-            values[before] = np.maximum(values[before], values[line])
-        same = learnt.adds or np.array_equal(values[before], values[line])
+            values[before] = np.fmax(values[before], values[line])
+        same = learnt.adds or np.array_equal(values[before], values[line], equal_nan=True)
         if not same or splits[line] != splits[before]:
             raise DataError(
                 f"{table.places[line]} has the image '{path.name}' again, of"
@@ -462,24 +490,49 @@ def _first_lines(
 
 def about_targets(kind: Kind, names: Sequence[str], targets: NDArray[np.float32]) -> list[str]:
     """Returns how many images each label has, or from where to where the numbers of each column
-    go, in a line; none for classes.
+    go, and of how many that is unknown, in lines; none for classes.
     """
     if kind == "classes":
         return []
+    labels = np.nansum(targets, 1)
+    columns = [values[~np.isnan(values)] for values in targets.T]
     if kind == "numbers":
         rows = [
-            f"{name} from {values.min():.6g} to {values.max():.6g}, {values.mean():.6g} in the mean"
-            for name, values in zip(names, targets.T, strict=True)
+            f"{name} from {known.min():.6g} to {known.max():.6g}, {known.mean():.6g} in the mean"
+            for name, known in zip(names, columns, strict=True)
+            if len(known)
         ]
-        more = "; …" * (len(rows) > SHOWN_COLUMNS)
-        return [f"numbers: {'; '.join(rows[:SHOWN_COLUMNS])}{more}"]
-    counts = targets.sum(0).astype(int).tolist()
-    shown = [f"{name} {count:,}" for name, count in zip(names, counts, strict=True)]
-    labels = targets.sum(1)
-    more = ", …" if len(shown) > SHOWN_COLUMNS else ""
-    by_label = f"{', '.join(shown[:SHOWN_COLUMNS])}{more}"
-    together = f"{(labels > 1).sum():,} have several, {(labels == 0).sum():,} none"
-    return [f"images by label: {by_label}; {together}"]
+        lines = [f"numbers: {_shown(rows, '; ')}"]
+    else:
+        rows = [f"{name} {known.sum():,.0f}" for name, known in zip(names, columns, strict=True)]
+        together = f"{(labels > 1).sum():,} have several, {(labels == 0).sum():,} none"
+        lines = [f"images by label: {_shown(rows, ', ')}; {together}"]
+    lacking = [len(targets) - len(known) for known in columns]
+    if any(lacking):
+        rows = [f"{name} {count:,}" for name, count in zip(names, lacking, strict=True) if count]
+        lines.append(f"images by what is unknown of them: {_shown(rows, ', ')}")
+    return lines
+
+
+def _shown(rows: Sequence[str], sign: str) -> str:
+    return sign.join(rows[:SHOWN_COLUMNS]) + f"{sign}…" * (len(rows) > SHOWN_COLUMNS)
+
+
+def unknown_by(cells: Sequence[str]) -> Unknown:
+    """Returns what says whether a cell is among those of `data.unknown`; numbers are alike in each
+    spelling.
+    """
+    numbers = {number(cell) for cell in cells if is_number(cell)}
+    return lambda cell: cell in cells or number(cell) in numbers
+
+
+def of_known(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Returns (N,): whether something is known of each image.
+
+    Args:
+        values: (N,) of classes, or (N, K) of labels or numbers.
+    """
+    return values != NOT_KNOWN if values.ndim == 1 else ~np.isnan(values).all(1)
 
 
 def number(cell: str, commas: bool = False) -> float:

@@ -247,6 +247,16 @@ class DataSection(Section):
     """With `channels`: the value of pixels without data, -9999. They count neither for mean nor for
     deviation, and are the mean for a network.
     """
+    unknown: list[str] = Field(default_factory=list, exclude_if=lambda cells: not cells)
+    """Cells of a folder's table, or labels of a data set of your own, that say that nobody knows:
+    `["", "-1"]`; "" is an empty cell, and NaN. They are left out of loss and score; so is an image
+    of which nothing else is known. None: such a cell is an error.
+    """
+    masks: str | None = Field(default=None, exclude_if=lambda pattern: pattern is None)
+    """For segmentation of a folder: where an image's mask lies in it, `masks/{stem}_mask.png`.
+    `{stem}` is the image's name without its ending, `{folder}` the path of its folder, below
+    `images` if there is such a folder. None: `masks/{folder}/{stem}.png`.
+    """
     input_shape: tuple[Side, Side, Side] | None = None
     """For `external`: (channels, height, width) of the model's input, to find its sites and to time
     it.
@@ -291,6 +301,29 @@ class DataSection(Section):
         known = {name: value for name, value in table.items() if name != "bits"}
         return cls.model_validate({"resplit": False, **known})
 
+    @field_validator("unknown", mode="before")
+    @classmethod
+    def _as_cells(cls, unknown: object) -> object:
+        cells = unknown if isinstance(unknown, list) else [unknown]
+        is_number = (int, float)
+        return [str(cell) if isinstance(cell, is_number) else cell for cell in cells]
+
+    @field_validator("masks")
+    @classmethod
+    def _pattern(cls, masks: str | None) -> str | None:
+        if masks is not None:
+            others = re.sub(r"\{(stem|folder)\}", "", masks)
+            if "{stem}" not in masks or {"{", "}"}.intersection(others):
+                raise ValueError(
+                    f"masks = '{masks}' must have {{stem}}, the image's name without its ending,"
+                    " and may have {folder}: masks/{stem}_mask.png"
+                )
+            if masks.lower().endswith((".jpg", ".jpeg")):
+                raise ValueError(
+                    f"masks = '{masks}': JPEG does not keep class numbers: save masks as PNG"
+                )
+        return masks
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if escapes := [sign for sign in "\t\n\b\f\r" if sign in self.name]:
@@ -298,7 +331,8 @@ class DataSection(Section):
                 f"name = {self.name!r} has {escapes[0]!r}: in double quotes, a backslash begins an"
                 " escape, so write a path in single quotes or with /"
             )
-        places = dict.fromkeys(("groups", "splits", "table", "channels"), "folder:PATH")
+        keys = ("groups", "splits", "table", "channels", "masks")
+        places = dict.fromkeys(keys, "folder:PATH")
         for key, place in {**places, "coco": "coco:FOLDER"}.items():
             source = f"{place.partition(':')[0]}:"
             if getattr(self, key) is not None and not self.name.startswith(source):

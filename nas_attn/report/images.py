@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterator, Sequence
 from heapq import nlargest
 
@@ -197,8 +198,9 @@ def label_of(dataset: Dataset, y: Tensor) -> str:
         return dataset.classes[int(y)]
     values = zip(dataset.classes, y.tolist(), strict=True)
     if dataset.task.labels == "numbers":
-        return ", ".join(f"{name} {value:.4g}" for name, value in values)
-    return ", ".join(name for name, value in values if value) or "no label"
+        known = (f"{name} {value:.4g}" for name, value in values if not math.isnan(value))
+        return ", ".join(known) or "unknown"
+    return ", ".join(name for name, value in values if value == 1) or "no label"
 
 
 def picture(stored_CHW: Tensor, heat_HW: Tensor | None = None) -> str:

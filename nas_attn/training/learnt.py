@@ -133,7 +133,15 @@ def learnt_of(
 
 
 def learnt_from(dataset: Dataset, loss: Named | None = None) -> Learnt:
-    """What networks learn from these images. Raises RecipeError as `learnt_of`."""
+    """What networks learn from these images. Raises RecipeError as `learnt_of`, or a loss of the
+    recipe's would get labels that are unknown.
+    """
+    targets = dataset.train.targets
+    if loss is not None and targets is not None and bool(targets.isnan().any()):
+        raise RecipeError(
+            f"training.loss = '{loss.name}' does not leave out unknown labels (data.unknown), as"
+            " the task's own loss does: remove one of the two"
+        )
     return learnt_of(dataset.task, len(dataset.classes), loss, dataset.moments)
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nas_attn.cli.init import proposed_task
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset
 from nas_attn.data.looks import of
@@ -210,3 +211,52 @@ def test_validation_masks_without_a_class_are_refused(tmp_path: Path) -> None:
         Image.fromarray(np.full((20, 24), 255, np.uint8)).save(path)
     with pytest.raises(DataError, match=r"validation split .* has no pixel of class 'ground'"):
         load(DataSection(name=f"folder:{tmp_path / 'roads'}", size=16))
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "pattern"),
+    [
+        ("images/{}.png", "masks/{}_mask.png", "masks/{stem}_mask.png"),
+        ("images/a/{}.png", "masks/a/seg_{}.png", "masks/{folder}/seg_{stem}.png"),
+        ("scans/{}.png", "scans/{}_mask.png", "{folder}/{stem}_mask.png"),
+        ("JPEGImages/{}.png", "SegmentationClass/{}.png", "SegmentationClass/{stem}.png"),
+    ],
+)
+def test_masks_are_found_by_a_pattern(tmp_path: Path, image: str, mask: str, pattern: str) -> None:
+    names(tmp_path / "roads")
+    usual, root = tmp_path / "usual", tmp_path / "roads"
+    for number in range(10):
+        pair(usual, f"r{number}", size=(24 + number, 20))
+        for place, kind in ((image, "images"), (mask, "masks")):
+            there = root / place.format(f"r{number}")
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.write_bytes((usual / kind / f"r{number}.png").read_bytes())
+    names(usual)
+    wanted = load(DataSection(name=f"folder:{usual}", size=16))
+    found = load(DataSection(name=f"folder:{root}", size=16, masks=pattern))
+    for mine, its in ((found.train, wanted.train), (found.validation, wanted.validation)):
+        for (x, y), (other_x, other_y) in zip(mine.batches(4), its.batches(4), strict=True):
+            assert torch.equal(x, other_x)
+            assert torch.equal(y, other_y)
+    (root / mask.format("r7")).unlink()
+    with pytest.raises(DataError, match=r"1 of 10 images of .* have no mask: .*r7"):
+        load(DataSection(name=f"folder:{root}", size=16, masks=pattern))
+
+
+def test_init_proposes_a_pattern_for_masks_that_are_called_otherwise(tmp_path: Path) -> None:
+    root = tmp_path / "roads"
+    names(root)
+    for number in range(10):
+        pair(root, f"r{number}")
+        (root / f"masks/r{number}.png").rename(root / f"masks/r{number}_mask.png")
+    proposal = proposed_task(f"folder:{root}")
+    assert (proposal.task, proposal.masks) == ("segmentation", "masks/{folder}/{stem}_mask.png")
+    assert len(load(DataSection(name=f"folder:{root}", size=16, masks=proposal.masks)).train) > 0
+    with pytest.raises(DataError, match=r"no mask.* data\.masks says"):
+        load(DataSection(name=f"folder:{root}", size=16))
+
+
+@pytest.mark.parametrize("pattern", ["masks/mask.png", "masks/{name}.png", "masks/{stem}.jpg"])
+def test_a_pattern_without_the_images_name_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="masks = "):
+        DataSection(name="folder:x", masks=pattern)

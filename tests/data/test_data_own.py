@@ -161,7 +161,7 @@ def of_five(split: str) -> Dataset[Any]:
     return Items(
         lambda number: {
             "id": 7,
-            "img": _picture(number),
+            "image": _picture(number),
             "patient": 3,
             "label": number % 2,
             "where": "x",
@@ -234,10 +234,10 @@ def masks_times(split: str, factor: float) -> Dataset[Any]:
 @pytest.mark.parametrize(
     ("factor", "words"),
     [
-        (1 / 255, r"^item 0 .* 0\.003922: .* 0 to 254"),
-        (0.5, r"^item 0 .* 0\.5:"),
-        (128.0, "^item 0 .* 256:"),
-        (-1.0, "^item 0 .* -1:"),
+        (1 / 255, r"^item 0 .* 0\.003922 in a mask, .* 0 to 254"),
+        (0.5, r"^item 0 .* 0\.5 in a mask"),
+        (128.0, "^item 0 .* 256 in a mask"),
+        (-1.0, "^item 0 .* -1 in a mask"),
         (0.0, "only class 0"),
     ],
 )
@@ -316,7 +316,7 @@ def named_findings(split: str) -> Dataset[Any]:
 
 
 def ages(split: str) -> Dataset[Any]:
-    return Unnamed(lambda number: {"image": _picture(number), "target": 20.5 + number})
+    return Unnamed(lambda number: {"image": _picture(number), "label": 20.5 + number})
 
 
 def places(split: str) -> Dataset[Any]:
@@ -390,6 +390,56 @@ def test_wrong_labels_or_numbers_are_one_sentence(function: Any, task: str, word
     assert "\n" not in str(caught.value)
 
 
+def partly_known(split: str) -> Dataset[Any]:
+    """Every fourth item says nothing of the first label, every sixth nothing at all."""
+
+    def bits(number: int) -> list[Any]:
+        if number % 6 == 5:
+            return [-1, -1.0]
+        return [-1 if number % 4 == 3 else number % 2, number // 2 % 2]
+
+    return Unnamed(lambda number: (_picture(number), bits(number)))
+
+
+def partly_numbers(split: str) -> Dataset[Any]:
+    return Unnamed(lambda number: (_picture(number), None if number == 3 else 20.5 + number))
+
+
+def partly_classes(split: str) -> Dataset[Any]:
+    return Items(lambda number: (_picture(number), -1 if number == 3 else number % 2))
+
+
+def partly_drawn(split: str) -> Dataset[Any]:
+    rows = np.arange(64).reshape(8, 8) % 3 - 1
+    return Items(lambda number: (_picture(number).resize((8, 8)), rows))
+
+
+@pytest.mark.filterwarnings("ignore:.* left out. nothing is known:nas_attn.errors.NasAttnWarning")
+def test_what_nobody_knows_of_an_item_is_left_out() -> None:
+    for function, task in ((partly_known, "multi-label"), (partly_classes, "classification")):
+        with pytest.raises(errors.DataError, match=r"^item [35] "):
+            load(function, task)
+    found = load(partly_known, "multi-label", unknown=[-1])
+    # of twelve items of each split, two are left out, and of two one label
+    targets = torch.cat([y for part in (found.train, found.validation) for _, y in part.batches(9)])
+    assert (len(targets), int(targets.isnan().sum())) == (20, 4)
+    assert found.moments is not None
+    known = found.train.targets
+    assert known is not None
+    assert found.moments[0].tolist() == pytest.approx(known.nanmean(0).tolist())
+    numbers = load(partly_numbers, "regression", unknown=[""])
+    assert len(numbers.train) + len(numbers.validation) == 11
+    classes = load(partly_classes, unknown=["-1"])
+    assert classes.classes == ("dark", "light")
+    labels = [*classes.train.labels.tolist(), *classes.validation.labels.tolist()]
+    assert sorted(labels) == [0] * 6 + [1] * 5
+    drawn = load(partly_drawn, "segmentation", unknown=["-1"])
+    _, y = next(drawn.train.batches(1))
+    assert y.unique().tolist() == [0, 1, 255]
+    with pytest.raises(errors.DataError, match=r"data\.unknown is for .* 255 stands for"):
+        load(of_boxes, "detection", unknown=["-1"], size=40)
+
+
 def of_sizes(split: str) -> Dataset[Any]:
     return Items(lambda number: (_picture(number, 20 + number), number % 2))
 
@@ -417,7 +467,7 @@ def a_list(split: str) -> Any:
         ("fails", "flowers.zip"),
         ("a_list", "list_iterator"),
         ("batches", "gave a DataLoader .* evaluator"),
-        ("several_labels", "^item 0 .* several labels, .* 'multi-label' .* 'regression'"),
+        ("several_labels", "^item 0 .* several labels .* 'multi-label', .* 'regression'"),
     ],
 )
 def test_what_yields_something_else_is_one_sentence(name: str, words: str) -> None:

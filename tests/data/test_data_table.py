@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -465,6 +466,62 @@ def test_whole_numbers_that_recur_are_classes_and_it_is_said(
     assert proposal.task == task
     assert ("--task regression" in proposal.why) == (task == "classification")
     assert proposed_task(f"folder:{root}", "regression").task == "regression"
+
+
+def test_cells_of_which_nobody_knows_are_left_out_and_counted(root: Path) -> None:
+    """As in CheXpert, where -1 is uncertain and an empty cell is not mentioned."""
+    edema = [("0", "1", "-1.0", "")[n % 4] for n in range(IMAGES)]
+    nodule = [("1.0", "0.0", "-1")[n % 3] for n in range(IMAGES)]
+    edema[5] = nodule[5] = ""
+    rows = [[name_of(n), edema[n], nodule[n]] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", "edema", "nodule"], *rows])
+    proposal = proposed_task(f"folder:{root}")
+    assert (proposal.task, list(proposal.unknown)) == ("multi-label", ["", "-1"])
+    assert "empty cells and cells with -1 count as unknown" in proposal.why
+    section = DataSection.model_validate({"name": f"folder:{root}", "unknown": ["", -1]})
+    assert section.unknown == ["", "-1"]
+    dataset = load(root, unknown=section.unknown)
+    for part in parts(dataset):
+        assert part.targets is not None
+        for n, row in zip(numbers_of(part), part.targets.tolist(), strict=True):
+            cells = [edema[n], nodule[n]]
+            wanted = [float(c) if c in ("0", "1", "0.0", "1.0") else math.nan for c in cells]
+            assert row == pytest.approx(wanted, nan_ok=True)
+    inventory = looks.of(section, "tags")
+    assert inventory is not None
+    lines = inventory.described()
+    unknown = sum(c in ("-1.0", "") for c in edema) - sum(nothing_known(edema, nodule))
+    assert any(f"unknown of them: edema {unknown}, nodule" in line for line in lines)
+    left = f"{sum(nothing_known(edema, nodule))} files of which nothing is known"
+    assert any(left in line for line in lines)
+    assert "line 4: '-1.0' in the column 'edema'" in refused(root, unknown=[""])
+    assert "give data.unknown = ['']" in refused(root, unknown=["-1"])
+
+
+def nothing_known(*columns: list[str]) -> list[bool]:
+    return [
+        all(cell in ("", "-1", "-1.0") for cell in cells) for cells in zip(*columns, strict=True)
+    ]
+
+
+def test_an_image_without_a_class_is_left_out(root: Path) -> None:
+    names = ["" if n % 10 == 3 else BREEDS[n % 3] for n in range(IMAGES)]
+    table(
+        root / "labels.csv", [["image", "breed"], *([name_of(n), names[n]] for n in range(IMAGES))]
+    )
+    proposal = proposed_task(f"folder:{root}")
+    assert (proposal.task, list(proposal.unknown)) == ("classification", [""])
+    where = TableSection(columns=["breed"])
+    section = DataSection(name=f"folder:{root}", size=8, table=where, unknown=[""])
+    dataset = loading.load(section, device="cpu")
+    assert dataset.classes == tuple(BREEDS)
+    found = [n for part in parts(dataset) for n in numbers_of(part)]
+    assert sorted(found) == [n for n in range(IMAGES) if names[n]]
+    inventory = looks.of(section, "classes")
+    assert inventory is not None
+    assert inventory.images == IMAGES - names.count("")
+    with pytest.raises(DataError, match=r"data\.unknown is for the cells"):
+        loading.load(DataSection(name=f"folder:{root}", unknown=[""]), device="cpu")
 
 
 def test_lines_of_one_image_are_put_together_for_labels(root: Path) -> None:

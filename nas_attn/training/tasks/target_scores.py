@@ -1,7 +1,8 @@
 """Several labels of each image, or numbers: their losses and their metrics.
 
-N images, K labels or columns. Each image's contributions to a metric are kept beside the score, for
-intervals that hold for new images (`answer.contributions`).
+N images, K labels or columns. What is unknown of an image is NaN (`data.unknown`): it adds nothing
+to the loss, and its column is scored on the other images. Each image's contributions to a metric
+are kept beside the score, for intervals that hold for new images (`answer.contributions`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,35 @@ class TargetsLearnt(Learnt):
     """Learns labels or numbers of each image, (B, K)."""
 
     @abstractmethod
+    def of_known(self, given: Floats, true: Floats) -> dict[str, Floats]:
+        """Metric -> (N,): what each image contributes, whose mean is the metric; without metrics
+        that these images do not have.
+
+        Args:
+            given: (N, K) what the network gave.
+            true: (N, K) what is true, all of it known.
+        """
+
     def contributions(self) -> dict[str, Floats]:
-        """Metric -> (N,): what each image contributes, whose mean is the metric."""
+        """Metric -> (N,): what each image contributes, whose mean is the metric. With unknown
+        values, a metric is the mean over the columns, each of its known images.
+        """
+        given, true = self._both()
+        nothing = {name: np.zeros(len(true)) for name in self.task.metrics if name != "loss"}
+        known = ~np.isnan(true)
+        if known.all():
+            return {**nothing, **self.of_known(given, true)}
+        by_metric: dict[str, list[Floats]] = {name: [] for name in nothing}
+        for column in np.flatnonzero(known.any(0)).tolist():
+            rows = known[:, column]
+            part = slice(column, column + 1)
+            for name, each in self.of_known(given[rows, part], true[rows, part]).items():
+                # those of the others count as the mean; so do fewer images for more
+                spread = np.full(len(true), each.mean())
+                spread[rows] += (each - each.mean()) * (len(true) / len(each))
+                by_metric[name].append(spread)
+        found = {name: np.mean(parts, axis=0) for name, parts in by_metric.items() if parts}
+        return {**nothing, **found}
 
     def _both(self) -> tuple[Floats, Floats]:
         """(N, K) what was given, and what is true."""
@@ -55,8 +83,7 @@ class LabelsOfImage(TargetsLearnt):
 
     @override
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        each = binary_cross_entropy_with_logits(logits, y, reduction="none")
-        return each.mean(1).sum()
+        return self._entropy(logits, y)
 
     @override
     def training_loss(self, logits: Tensor, y: Tensor) -> Tensor:
@@ -67,25 +94,31 @@ class LabelsOfImage(TargetsLearnt):
             return super().training_loss(logits, y)
         share = self.moments[0].to(logits.device)
         weight = ((1 - share) / share).clamp(1 / MOST_WEIGHT, MOST_WEIGHT)
-        each = binary_cross_entropy_with_logits(logits, y, pos_weight=weight, reduction="none")
-        return each.mean(1).sum()
+        return self._entropy(logits, y, weight)
+
+    def _entropy(self, logits: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        each = binary_cross_entropy_with_logits(
+            logits, y.nan_to_num(), pos_weight=weight, reduction="none"
+        )
+        return each.masked_fill(y.isnan(), 0).mean(1).sum()
 
     @override
-    def contributions(self) -> dict[str, Floats]:
-        logits, true = self._both()
-        there = np.flatnonzero(true.any(0))
-        if not len(there):
-            return {"mean_ap": np.zeros(len(true)), "macro_f1": np.zeros(len(true))}
-        precisions = [precision_of_images(logits[:, label], true[:, label]) for label in there]
-        f1 = [f1_of_images(logits[:, label] > 0, true[:, label]) for label in there]
+    def of_known(self, given: Floats, true: Floats) -> dict[str, Floats]:
+        there = np.flatnonzero(true.any(0)).tolist()
+        if not there:
+            return {}
+        precisions = [precision_of_images(given[:, label], true[:, label]) for label in there]
+        f1 = [f1_of_images(given[:, label] > 0, true[:, label]) for label in there]
         return {"mean_ap": np.mean(precisions, axis=0), "macro_f1": np.mean(f1, axis=0)}
 
     @override
     def answers(self) -> dict[str, Any]:
         logits, true = self._both()
         by_label = [
-            float(precision_of_images(scores, labels).mean()) if labels.any() else None
-            for scores, labels in zip(logits.T, true.T, strict=True)
+            float(precision_of_images(scores[known], labels[known]).mean())
+            if labels[known].any()
+            else None
+            for scores, labels, known in zip(logits.T, true.T, ~np.isnan(true.T), strict=True)
         ]
         return {**super().answers(), "average_precision": by_label}
 
@@ -97,7 +130,9 @@ class NumbersOfImage(TargetsLearnt):
 
     @override
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        return smooth_l1_loss(logits, self.standardised(y), reduction="none").mean(1).sum()
+        true = self.standardised(y)
+        each = smooth_l1_loss(logits, true.nan_to_num(), reduction="none")
+        return each.masked_fill(true.isnan(), 0).mean(1).sum()
 
     @override
     def training_loss(self, logits: Tensor, y: Tensor) -> Tensor:
@@ -120,8 +155,7 @@ class NumbersOfImage(TargetsLearnt):
         super().add(answer, y)
 
     @override
-    def contributions(self) -> dict[str, Floats]:
-        given, true = self._both()
+    def of_known(self, given: Floats, true: Floats) -> dict[str, Floats]:
         error = given - true
         off = true - true.mean(0)
         variance = (off**2).mean(0)
@@ -131,8 +165,8 @@ class NumbersOfImage(TargetsLearnt):
         # the delta method: with other images, the variance is another one, too
         each = error[:, there] ** 2 - unexplained * off[:, there] ** 2
         explained = 1 - unexplained - each / variance[there]
-        r2 = explained.mean(1) if there.any() else np.zeros(len(true))
-        return {"mae": np.abs(error).mean(1), "r2": r2}
+        r2 = {"r2": explained.mean(1)} if there.any() else {}
+        return {"mae": np.abs(error).mean(1), **r2}
 
     @override
     def metrics(self, loss: float) -> dict[str, float]:

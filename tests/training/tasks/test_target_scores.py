@@ -109,6 +109,63 @@ def test_what_images_contribute_is_the_metric_on_average_and_spreads_as_new_imag
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_column_is_scored_on_the_images_of_which_it_is_known(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits, true = labelled(rng)
+    given, numbers = numbered(rng)
+    unknown = rng.random(true.shape) < (0.0, 0.3, 0.6)
+    units = (MOMENTS[0] + MOMENTS[1] * torch.from_numpy(given)).numpy()
+    columns = [(column, ~unknown[:, column]) for column in range(3)]
+    of_labels = scored("multi-label", logits, np.where(unknown, np.nan, true))
+    of_numbers = scored("regression", given, np.where(unknown, np.nan, numbers))
+
+    def mean(metric: Callable[..., float], right: Floats, found: Floats) -> float:
+        return float(np.mean([metric(right[rows, c], found[rows, c]) for c, rows in columns]))
+
+    precision = mean(metrics.average_precision_score, true, logits)
+    f1 = mean(metrics.f1_score, true, logits > 0)
+    found = of_labels.metrics(0.0)
+    assert (found["mean_ap"], found["macro_f1"]) == pytest.approx((precision, f1))
+    by_label = of_labels.answers()["average_precision"]
+    assert np.mean(by_label) == pytest.approx(precision)
+    wanted = [mean(one, numbers, units) for one in (metrics.mean_absolute_error, metrics.r2_score)]
+    of_all = of_numbers.metrics(0.0)
+    assert (of_all["mae"], of_all["r2"]) == pytest.approx(tuple(wanted), rel=1e-5)
+
+
+def with_unknown(rng: np.random.Generator) -> tuple[Floats, Floats]:
+    logits, true = labelled(rng, images=600)
+    return logits, np.where(rng.random(true.shape) < 0.4, np.nan, true)
+
+
+def test_intervals_hold_with_unknown_labels_too() -> None:
+    rng = np.random.default_rng(5)
+    values, errors = [], []
+    for _ in range(300):
+        tally = scored("multi-label", *with_unknown(rng))
+        each = np.array(tally.answers()["contributions"]["macro_f1"])
+        values.append(tally.metrics(0.0)["macro_f1"])
+        assert each.mean() == pytest.approx(values[-1], rel=1e-4)
+        errors.append(each.std() / math.sqrt(len(each)))
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
+
+
+@pytest.mark.parametrize("task", ["multi-label", "regression"])
+def test_an_unknown_value_teaches_nothing(task: str) -> None:
+    learnt = learnt_of(tasks.TASKS[task], 3, moments=(torch.full((3,), 0.5), torch.ones(3)))
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    y = (torch.arange(18).view(6, 3) % 2).float()
+    unknown = torch.arange(18).view(6, 3) % 5 == 0
+    for loss in (learnt.training_loss, learnt.loss):
+        whole = loss(logits.detach(), y)
+        part = loss(logits, y.masked_fill(unknown, math.nan))
+        (gradient,) = torch.autograd.grad(part, logits)
+        assert bool((gradient[unknown] == 0).all())
+        assert bool((gradient[~unknown] != 0).all())
+        assert 0 < part.item() < whole.item()
+
+
 def labels_learnt(share: float) -> Learnt:
     moments = torch.tensor([share]), torch.ones(1)
     return learnt_of(tasks.TASKS["multi-label"], 1, moments=moments)
