@@ -532,7 +532,8 @@ def of_known(values: NDArray[Any]) -> NDArray[np.bool_]:
     Args:
         values: (N,) of classes, or (N, K) of labels or numbers.
     """
-    return values != NOT_KNOWN if values.ndim == 1 else ~np.isnan(values).all(1)
+    unknown = values == NOT_KNOWN if values.ndim == 1 else np.isnan(values).all(1)
+    return np.asarray(~unknown, np.bool_)
 
 
 def number(cell: str, commas: bool = False) -> float:
