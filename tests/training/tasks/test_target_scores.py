@@ -124,7 +124,7 @@ def test_a_column_is_scored_on_the_images_of_which_it_is_known(seed: int) -> Non
         return float(np.mean([metric(right[rows, c], found[rows, c]) for c, rows in columns]))
 
     precision = mean(metrics.average_precision_score, true, logits)
-    f1 = mean(metrics.f1_score, true, logits > 0)
+    f1 = mean(metrics.f1_score, true, (logits > 0).astype(float))
     found = of_labels.metrics(0.0)
     assert (found["mean_ap"], found["macro_f1"]) == pytest.approx((precision, f1))
     by_label = of_labels.answers()["average_precision"]
