@@ -29,6 +29,7 @@ from nas_attn.recipe.reading import write_toml
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import columns, html
 from nas_attn.storage.artifacts import mark
+from nas_attn.storage.heartbeat import Heartbeat
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.importing import installing
@@ -66,11 +67,13 @@ def track(opened: OpenStudy, answer: Answer) -> None:
     """
     if not opened.recipe.log.to:
         return
-    lease = opened.store.acquire(LEASE, owner=owner_name())
+    owner = owner_name()
+    lease = opened.store.acquire(LEASE, owner=owner)
     if lease is None:
         # another worker does it
         return
-    with opened.store.holding(lease):
+    doing = f"writing to {', '.join(opened.recipe.log.to)}"
+    with Heartbeat(opened.store, owner, doing=doing).shown(), opened.store.holding(lease):
         runs = [*ended_runs(opened.store), _tracked_answer(answer)]
         for name in opened.recipe.log.to:
             try:

@@ -142,7 +142,9 @@ class WorkerTable(Base):
     owner: Mapped[Key]
     """The worker: host, process and a random part."""
     device: Mapped[str]
-    """The device that it trains on, `cuda:0`."""
+    """The device that it trains on, `cuda:0`; empty: it trains nothing, but takes runs over, or
+    writes to trackers.
+    """
     doing: Mapped[str]
     """Its current or last task."""
     waiting: Mapped[str]

@@ -286,6 +286,9 @@ class RunQueue:
 HAS_LEFT = "left"
 # a worker has ended without a word
 LOST = "lost"
+NO_DEVICE = ""
+"""Of a process that trains nothing, but takes runs over, or writes to trackers."""
+TRAINS = _worker.device != NO_DEVICE
 
 
 class WorkerBook:
@@ -348,7 +351,7 @@ class WorkerBook:
         ]
         query = (
             sa.select(_worker, *written)
-            .where(_worker.study_id == self._id, _worker.left_at.is_not(None))
+            .where(_worker.study_id == self._id, _worker.left_at.is_not(None), TRAINS)
             .order_by(_worker.began_at, _worker.owner)
         )
         with self._connector.read() as connection:
@@ -360,7 +363,7 @@ class WorkerBook:
         one.
         """
         columns = (_worker.began_at, _worker.left_at)
-        query = sa.select(*columns).where(_worker.study_id == self._id)
+        query = sa.select(*columns).where(_worker.study_id == self._id, TRAINS)
         with self._connector.read() as connection:
             spans = [(row.began_at, row.left_at) for row in connection.execute(query)]
         here = sum(left_at is None for _, left_at in spans)

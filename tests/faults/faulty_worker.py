@@ -25,9 +25,8 @@ from nas_attn import attachment, backbones
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.report import dashboard  # noqa: F401
 from nas_attn.searching.run import taking_part
-from nas_attn.searching.worker import presence
 from nas_attn.searching.worker.stopping import interruptible
-from nas_attn.storage import artifacts, work
+from nas_attn.storage import artifacts, heartbeat, work
 from nas_attn.storage.connection import Connector
 from nas_attn.storage.opening import open_study
 from nas_attn.system.environment import STORAGE_WAIT
@@ -76,8 +75,8 @@ def run(folder: str, url: str, clock_s: float, silent_s: float, threads: int | N
     faulthandler.register(STACKS)
     torch.set_num_threads(1)
     work.SILENT_S = silent_s
-    presence.BEAT_S = silent_s / 4
-    presence.LISTEN_S = silent_s / 12
+    heartbeat.BEAT_S = silent_s / 4
+    heartbeat.LISTEN_S = silent_s / 12
     _fill_disk()
     if clock_s:
         _shift_clock(clock_s)

@@ -1,5 +1,6 @@
 """Runs in TensorBoard, MLflow and Weights & Biases: each is there once, whoever wrote it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import tracking
 from nas_attn.searching.prepare import beginning, checks
 from nas_attn.searching.run import taking_part
+from nas_attn.storage import heartbeat, work
+from nas_attn.storage.opening import OpenStudy, open_study
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 QUIET: dict[str, Any] = {"say": lambda line: None}
@@ -77,3 +80,35 @@ def test_each_run_and_the_answer_are_there_once(
     assert taking_part.work(opened, taking_part.Options(**QUIET)) == "complete"
     assert there(tracker, table) == once
     assert len(once) == 4
+
+
+def test_who_writes_for_long_keeps_its_lease(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else another process would write the same runs at the same time."""
+    silent_s = 0.5
+    monkeypatch.setattr(work, "SILENT_S", silent_s)
+    monkeypatch.setattr(heartbeat, "BEAT_S", silent_s / 4)
+    monkeypatch.setattr(heartbeat, "LISTEN_S", silent_s / 10)
+    monkeypatch.setattr(tracking, "find_spec", lambda name: True)
+    taken: list[object] = []
+    seen: list[tuple[str, str]] = []
+
+    def slowly(opened: OpenStudy, run: tracking.Tracked) -> None:
+        if seen:
+            return
+        other = open_study(opened.store.name, opened.url).store
+        end = time.monotonic() + 3 * silent_s
+        while time.monotonic() < end:
+            taken.append(other.acquire(tracking.LEASE, owner="another"))
+            time.sleep(silent_s / 10)
+        seen.extend((row.device, row.doing) for row in other.workers.rows())
+
+    monkeypatch.setattr(tracking, "TRACKERS", {"tensorboard": slowly})
+    opened = beginning.begin(tracked("tensorboard"), "sqlite:///nas_attn.db")
+    assert taking_part.work(opened, taking_part.Options(**QUIET)) == "complete"
+    assert seen == [("", "writing to tensorboard")]
+    assert taken
+    assert not any(taken), "the lease was taken from a process that works"
+    assert [row.device for row in opened.store.workers.former()] == ["cpu"]
+    assert opened.store.workers.at_once() == 1

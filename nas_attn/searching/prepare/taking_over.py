@@ -21,6 +21,7 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.propose.untried import distributions
 from nas_attn.space.placement import Placement
 from nas_attn.storage.copying import Copies, copy_files, copy_results
+from nas_attn.storage.heartbeat import Heartbeat
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import CandidateRow
 from nas_attn.storage.rows import Lease
@@ -124,7 +125,7 @@ def take_over(opened: OpenStudy, source: OpenStudy) -> TakenOver:
     plan = study_plan(opened.store)
     same = _same_protocols(opened, source)
     rows = _candidates(plan, source) if SEARCH in same else []
-    with _alone(opened) as lease:
+    with _alone(opened, f"taking over from study {source.store.name}") as lease:
         _add_trials(opened, rows, plan)
         copies = Copies(
             protocols=same,
@@ -215,14 +216,14 @@ def _add_trials(opened: OpenStudy, rows: Collection[CandidateRow], plan: Plan) -
 
 
 @contextmanager
-def _alone(opened: OpenStudy) -> Iterator[Lease]:
-    """No worker is at a run, and none takes one meanwhile."""
+def _alone(opened: OpenStudy, doing: str) -> Iterator[Lease]:
+    """No worker is at a run, and none takes one meanwhile; `doing`: what the study's list says."""
     store = opened.store
     owner = owner_name()
     lease = store.acquire("scheduling", owner=owner)
     others = [owner_shown(row.owner) for row in store.held() if row.owner != owner]
     if lease is not None and not others:
-        with store.holding(lease):
+        with Heartbeat(store, owner, doing=doing).shown(), store.holding(lease):
             yield lease
         return
     if lease is not None:

@@ -28,7 +28,7 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import local, taking_part
 from nas_attn.searching.worker.ending import Ending, Reading, Report
-from nas_attn.searching.worker.presence import LISTEN_S, Presence, stop_workers
+from nas_attn.searching.worker.presence import Presence, stop_workers
 from nas_attn.searching.worker.stopping import (
     STOP_SIGNALS,
     TOGETHER_S,
@@ -37,6 +37,7 @@ from nas_attn.searching.worker.stopping import (
     interruptible,
 )
 from nas_attn.searching.worker.worker import TaskSource, Worker
+from nas_attn.storage.heartbeat import LISTEN_S
 from nas_attn.storage.opening import OpenStudy, create_study, open_study
 from nas_attn.storage.records import Fingerprint
 from nas_attn.storage.rows import Lease
