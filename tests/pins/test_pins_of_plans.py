@@ -41,8 +41,6 @@ USUAL = SearchEstimate(
     validation_s=3600.0,
     smallest_difference=0.021,
     guess=None,
-    others_share=0.2,
-    longer_share=0.1,
     time=None,
 )
 USE = TimeUse(900.0, 2, 20, 12, None)
@@ -57,12 +55,10 @@ ESTIMATES = (
         target_s=None,
         validation_s=None,
         smallest_difference=None,
-        others_share=0.0,
-        longer_share=0.0,
     ),
     replace(USUAL, time=USE),
     replace(USUAL, time=replace(USE, trials=20, few=True), guess=10),
-    replace(USUAL, time=SHORT, others_share=0.0, longer_share=0.0),
+    replace(USUAL, time=SHORT),
 )
 
 

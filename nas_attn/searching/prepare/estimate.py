@@ -174,10 +174,6 @@ class SearchEstimate:
     """
     guess: int | None
     """Epochs of a usual target, where the study must find its own."""
-    others_share: float
-    """Of the epochs, for networks other than placements."""
-    longer_share: float
-    """Of the epochs, for a longer training of the bare backbone."""
     time: TimeUse | None
     """None: it has no limit, or its pace is not known."""
 
@@ -229,8 +225,7 @@ def estimate(
     outside = sum(one.values is None or not networks.space.contains(one.values) for one in begun)
     placements = networks.space.count()
     count = min(wished, placements + outside)
-    epochs = planned_epochs(recipe, networks, count, rounds=rounds, own=own)
-    compares = use is None or use.enough_s is None
+    epochs = planned_epochs(recipe, count, rounds=rounds)
     return SearchEstimate(
         study=recipe.name,
         placements=placements,
@@ -241,14 +236,12 @@ def estimate(
         tried=sum(one.baseline is None for one in begun),
         queued=len(queue),
         epoch_s=epoch_s,
-        total_s=_times(epoch_s, epochs.total, session_s(recipe) * count),
+        total_s=_times(epoch_s, epochs, session_s(recipe) * count),
         target_s=_times(epoch_s, recipe.target_training.rungs[-1]),
         # of the recommended network (or the best bet), the best uniform one and the bare backbone
         validation_s=_times(epoch_s, recipe.target.seeds * 3 * recipe.target_training.rungs[-1]),
         smallest_difference=_smallest_difference(recipe, timed, rounds),
         guess=guess,
-        others_share=epochs.others_share if compares else 0.0,
-        longer_share=epochs.longer_share if compares else 0.0,
         time=use,
     )
 
@@ -423,12 +416,11 @@ def estimate_lines(estimate: SearchEstimate) -> list[Line]:
 
 
 def time_lines(estimate: SearchEstimate) -> list[Line]:
-    """What a search does with its time, how it shares it, and what that can show."""
-    lines = shares_lines(estimate.others_share, estimate.longer_share)
+    """What a search does with its time, and what that can show; nothing without a limit."""
     use = estimate.time
     if use is None:
-        return lines
-    lines.insert(0, Line(f"{duration(use.seconds)}: {_use_text(use, estimate.guess)}", "plan"))
+        return []
+    lines = [Line(f"{duration(use.seconds)}: {_use_text(use, estimate.guess)}", "plan")]
     if estimate.smallest_difference is not None and use.enough_s is None:
         points = 100 * estimate.smallest_difference
         lines.append(Line(f"this search can show a gain of about {points:.1f} points", "shows"))
@@ -441,29 +433,9 @@ def estimate_as_json(estimate: SearchEstimate) -> dict[str, Any]:
     if estimate.time is None:
         del fields["time"]
         return fields
-    of_time = ("epoch_s", "guess", "smallest_difference", "others_share", "longer_share")
+    of_time = ("epoch_s", "guess", "smallest_difference")
     fields["time"] |= {name: fields[name] for name in of_time}
     return fields
-
-
-def shares_lines(others: float, longer: float) -> list[Line]:
-    """How the training of a search is shared between the means; nothing if attention has all of it.
-
-    Args:
-        others: share of larger and smaller networks, from 0 to 1.
-        longer: share of longer trainings.
-    """
-    percent = {
-        "larger and smaller networks": round(100 * others),
-        "a longer training": round(100 * longer),
-    }
-    attention = 100 - sum(percent.values())
-    if attention == 100:
-        return []
-    parts = {"attention and the bare backbone": attention, **percent}
-    said = ", ".join(f"{share} % for {means}" for means, share in parts.items() if share)
-    further = "further seeds go to whichever of them may be the best"
-    return [Line(f"of its training, about {said}; {further}", "shares")]
 
 
 def _size(estimate: SearchEstimate) -> str:

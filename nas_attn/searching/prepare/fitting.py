@@ -1,5 +1,4 @@
-"""What fits into a time: candidates, rounds, lengths of the target; and how a search's training is
-shared between the means.
+"""What fits into a time: candidates, rounds, lengths of the target.
 
 A short time makes fewer candidates, never shorter runs. Times are measured seconds of an epoch
 times the epochs of the trainings; they hold to about a tenth.
@@ -8,18 +7,16 @@ times the epochs of the trainings; they hold to about a tenth.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nas_attn.answer.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
 from nas_attn.answer.modelling import searched_as_target
 from nas_attn.answer.progress import further_runs
-from nas_attn.answer.rounds import CONFIRMED, MOST_BESIDE
-from nas_attn.model.features import is_control
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.searching.prepare.baselines import FEWEST_TRIALS, Queued, expected_queue
-from nas_attn.training.plan import Plan, bare_seeds
+from nas_attn.searching.prepare.baselines import FEWEST_TRIALS
+from nas_attn.training.plan import bare_seeds
 
 # the fewest candidates that can be compared: the bare backbone, and one module at all sites three
 # times; each of them on two seeds, since a single pair says next to nothing
@@ -203,92 +200,33 @@ def control_seeds(recipe: Recipe) -> int:
     return USUAL_SEEDS_PER_LENGTH if goes_on else SEEDS_PER_LENGTH
 
 
-# ----------------------------------------------------------------- what shares a search's training
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedEpochs:
-    """The epochs of a search, by the means that they may find."""
-
-    attention: float
-    """Of placements and the bare backbone, with which all are compared."""
-    others: float
-    """Of larger and smaller networks."""
-    longer: float
-    """Of the bare backbone's longer trainings."""
-
-    @property
-    def total(self) -> float:
-        return self.attention + self.others + self.longer
-
-    @property
-    def others_share(self) -> float:
-        return self.others / self.total
-
-    @property
-    def longer_share(self) -> float:
-        return self.longer / self.total
-
-
-def planned_epochs(
-    recipe: Recipe,
-    plan: Plan,
-    trials: int,
-    *,
-    rounds: int | None = None,
-    own: Sequence[Queued] = (),
-) -> PlannedEpochs:
-    """Says how a search shares its epochs between the means, if attention may have an effect. Of
-    further seeds, larger and smaller networks get as many as they may have then.
+def planned_epochs(recipe: Recipe, trials: int, *, rounds: int | None = None) -> int:
+    """Says for how many epochs a search trains in all, if nothing is pruned.
 
     Args:
         recipe: what is searched; the target's length is known, or guessed.
-        plan: of its networks.
         trials: candidates in all.
-        rounds: for which there is time; None: as many as a search without a limit has.
-        own: the user's placements.
+        rounds: of further seeds, for which there is time; None: as many as a search without a limit
+            has.
     """
     training = recipe.training
-    seeds = recipe.search.confirm_seeds
-    queue = expected_queue(recipe, plan, trials, own)
-    trials = min(trials, plan.space.count() + sum(one.values is None for one in queue))
-    confirming = seeds * min(CONFIRMED, trials)
+    confirming = recipe.search.confirm_seeds
     further = further_runs(recipe, trials)
-    if rounds is not None and seeds:
+    if rounds is not None and confirming:
         further = OF_A_ROUND * rounds
-        confirming = min(confirming, further)
-    whole_rounds = (further - confirming) // OF_A_ROUND
     # the bare backbone runs on each seed of the candidates
     spread = len(bare_seeds(recipe))
     runs = trials * training.seeds + spread - training.seeds + further
-    controls = [one for one in queue if is_control(one.resolved.placement) and one.typed is None]
-    other_runs = 0.0
-    if controls:
-        other_runs = min(len(controls), trials) * training.seeds
-        other_runs += confirming * MOST_BESIDE / CONFIRMED + (further - confirming) / OF_A_ROUND
     backbones = 0
-    other_backbones = 0
     if training.start == "backbone":
-        backbones = training.backbones + whole_rounds
-        networks = {one.resolved.other for one in queue if one.resolved.other and one.baseline}
-        if networks:
-            # each has backbones of its own; one gets further seeds
-            other_backbones = len(networks) - 1 + min(training.backbones, 1 + seeds)
-    return PlannedEpochs(
-        (runs - other_runs) * training.rungs[-1] + backbones * training.backbone_epochs,
-        other_runs * training.rungs[-1] + other_backbones * training.backbone_epochs,
-        _longer_epochs(recipe, trials, spread + confirming // CONFIRMED + whole_rounds),
-    )
-
-
-def _longer_epochs(recipe: Recipe, trials: int, bare_runs: int) -> int:
-    """Epochs of the bare backbone's longer trainings, each on the seed of another of its runs."""
-    seeds = min(control_seeds(recipe), max(SEEDS_PER_LENGTH, bare_runs))
-    epochs = seeds * sum(control_lengths(recipe, trials))
+        backbones = training.backbones + max(0, further // OF_A_ROUND - confirming)
+    # each on the seed of another run of the bare backbone
+    seeds = min(control_seeds(recipe), max(SEEDS_PER_LENGTH, spread + further // OF_A_ROUND))
+    longer = seeds * sum(control_lengths(recipe, trials))
     if recipe.target.found:
         # twice as long was tried to find it
-        return max(epochs, SEEDS_PER_LENGTH * 2 * recipe.target_training.rungs[-1])
-    return epochs
+        longer = max(longer, SEEDS_PER_LENGTH * 2 * recipe.target_training.rungs[-1])
+    return runs * training.rungs[-1] + backbones * training.backbone_epochs + longer
 
 
 # ------------------------------------------------------------------------- what it can show
