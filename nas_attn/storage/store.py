@@ -268,7 +268,6 @@ class StudyStore(Leases):
             }
             new = insert(connection, tables.CandidateTable).values(
                 **of,
-                by_prior=False,
                 state="running",
                 reason="",
                 created_at=self._connector.clock,

@@ -30,6 +30,7 @@ SCHEMA_VERSIONS = (
     "0006",
     "0007",
     "0008",
+    "0009",
 )
 
 _NUMBERED = {"sqlite_autoincrement": True}
@@ -87,8 +88,6 @@ class StudyTable(Base):
     """The sites that it began with, as JSON; null before that."""
     taking_over: Mapped[str | None]
     """The study whose runs it is still taking over; null: none."""
-    prior: Mapped[str | None]
-    """Prior of its sampler, as JSON; null: no prior."""
     published: Mapped[str | None]
     """The state of the study that optuna-dashboard's notes show; null: none yet."""
     swept: Mapped[str | None]
@@ -184,8 +183,6 @@ class CandidateTable(Base):
     """
     trial: Mapped[int]
     """Number of its trial in Optuna's study."""
-    by_prior: Mapped[bool]
-    """Whether the prior has proposed it."""
     created_at: Mapped[float]
     """When a worker claimed it."""
     finished_at: Mapped[float | None]
