@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 from nas_attn.storage import tables
-from nas_attn.storage.tables import SCHEMA_VERSIONS, Base, Document
+from nas_attn.storage.tables import SCHEMA_VERSIONS, Base
 
 LATEST = SCHEMA_VERSIONS[-1]
 PAGE = Path(__file__).with_name("database.md")
@@ -23,14 +23,8 @@ database's clock. An older database is upgraded when it is opened.
 
 def page() -> str:
     """The whole page, in Markdown."""
-    found = sorted(_classes(Base), key=lambda kind: kind.__tablename__)
+    found = sorted(Base.__subclasses__(), key=lambda kind: kind.__tablename__)
     return "\n\n".join([HEAD.rstrip(), *map(_section, found)]) + "\n"
-
-
-def _classes(kind: type[Base]) -> list[type[Base]]:
-    """The classes of tables below one."""
-    own = [] if "__abstract__" in vars(kind) or kind is Base else [kind]
-    return [*own, *(found for below in kind.__subclasses__() for found in _classes(below))]
 
 
 def _sentences() -> dict[str, dict[str, str]]:
@@ -47,8 +41,7 @@ def _sentences() -> dict[str, dict[str, str]]:
 
 
 def _section(kind: type[Base]) -> str:
-    said = {name: _sentences()[name] for name in (Document.__name__, kind.__name__)}
-    sentences = said[kind.__name__] or said[Document.__name__]
+    sentences = _sentences()[kind.__name__]
     lines = [f"## {kind.__tablename__}", "", " ".join(str(kind.__doc__).split()), ""]
     lines += ["| column | type | |", "|---|---|---|"]
     for column in kind.__table__.columns:

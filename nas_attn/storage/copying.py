@@ -134,17 +134,15 @@ def _copy_results(new: StudyStore, old: StudyStore, copies: Copies, lease: Lease
             if row["key"] in copies.candidates
         ]
         _write(connection, tables.CandidateTable, new, candidates)
-        for table in (
-            tables.CurveTable,
-            tables.WeightsLostTable,
-            tables.LabelsTable,
-            tables.ArithmeticTable,
-        ):
-            rows = _rows(connection, table, old)
-            _write(connection, table, new, [r for r in rows if _belongs(table, r["name"], copies)])
+        documents = [
+            row
+            for row in _rows(connection, tables.DocumentTable, old)
+            if _belongs(row["kind"], row["name"], copies)
+        ]
+        _write(connection, tables.DocumentTable, new, documents)
         if TARGET_PROTOCOL in copies.protocols:
-            for table in (tables.ValidationTable, tables.TestReadingTable):
-                _write(connection, table, new, _rows(connection, table, old))
+            readings = _rows(connection, tables.TestReadingTable, old)
+            _write(connection, tables.TestReadingTable, new, readings)
         changed: dict[str, Any] = {"taking_over": None, "trials": study.trials + len(candidates)}
         if copies.latencies:
             _write(
@@ -173,16 +171,19 @@ def _trained(
     return found
 
 
-def _belongs(table: type[Any], name: str, copies: Copies) -> bool:
+def _belongs(kind: str, name: str, copies: Copies) -> bool:
     """Whether a document belongs to what is copied."""
-    if table is tables.LabelsTable:
+    if kind == "labels":
         protocol = SEARCH if divided_seed(name) is not None else name
         return copies.trained_by(protocol)
-    if table is tables.ArithmeticTable:
+    if kind == "arithmetic":
         # of a kind of device, and of a protocol but the search's
         protocol = name.partition(" ")[2] or SEARCH
         return copies.trained_by(protocol)
-    return copies.files(name)
+    if kind == "validation":
+        return TARGET_PROTOCOL in copies.protocols
+    # the others are written where files are copied, and protocols compared
+    return kind in ("curve", "weights_lost") and copies.files(name)
 
 
 def _write(

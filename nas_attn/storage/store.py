@@ -48,23 +48,25 @@ TOLD_VALUES = sql_text(
 FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
 
 
+_document = tables.DocumentTable
+
+
 class Documents:
     """A study's documents of one kind, by name. Only their writers and readers know the structure
     of the JSON texts.
     """
 
-    def __init__(self, connector: Connector, study_id: int, table: type[tables.Document]) -> None:
+    def __init__(self, connector: Connector, study_id: int, kind: str) -> None:
         self._connector = connector
         self._id = study_id
-        self._table = table
+        self._kind = kind
 
     @repeatable
     def put(self, name: str, content: str) -> None:
-        row = {"study_id": self._id, "name": name, "content": content}
         with self._connector.write() as connection:
-            new = insert(connection, self._table).values(row)
+            new = insert(connection, _document).values(self._row(name, content))
             other = new.on_conflict_do_update(
-                index_elements=["study_id", "name"], set_={"content": content}
+                index_elements=["study_id", "kind", "name"], set_={"content": content}
             )
             connection.execute(other)
 
@@ -73,32 +75,34 @@ class Documents:
         """Stores a document unless there is one of this name, also where several processes do so at
         once. Returns the document that is stored.
         """
-        row = {"study_id": self._id, "name": name, "content": content}
-        named = and_(self._table.study_id == self._id, self._table.name == name)
         with self._connector.write() as connection:
-            new = insert(connection, self._table).values(row)
+            new = insert(connection, _document).values(self._row(name, content))
             connection.execute(new.on_conflict_do_nothing())
-            return str(connection.scalar(select(self._table.content).where(named)))
+            return str(connection.scalar(select(_document.content).where(self._named(name))))
 
     @repeatable
     def get(self, name: str) -> str | None:
         """A document; None if there is none."""
-        named = and_(self._table.study_id == self._id, self._table.name == name)
         with self._connector.read() as connection:
-            content: str | None = connection.scalar(select(self._table.content).where(named))
+            content: str | None = connection.scalar(
+                select(_document.content).where(self._named(name))
+            )
         return content
 
     @repeatable
     def all(self) -> dict[str, str]:
         """Name -> document, by name."""
-        query = select(self._table.name, self._table.content).where(
-            self._table.study_id == self._id
-        )
+        mine = and_(_document.study_id == self._id, _document.kind == self._kind)
+        query = select(_document.name, _document.content).where(mine).order_by(_document.name)
         with self._connector.read() as connection:
-            return {
-                row.name: row.content
-                for row in connection.execute(query.order_by(self._table.name))
-            }
+            return {row.name: row.content for row in connection.execute(query)}
+
+    def _row(self, name: str, content: str) -> dict[str, Any]:
+        return {"study_id": self._id, "kind": self._kind, "name": name, "content": content}
+
+    def _named(self, name: str) -> ColumnElement[bool]:
+        of_kind = and_(_document.study_id == self._id, _document.kind == self._kind)
+        return and_(of_kind, _document.name == name)
 
 
 class StudyStore(Leases):
@@ -142,21 +146,21 @@ class StudyStore(Leases):
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
         # training protocols by name: the training and the data as JSON
-        self.protocols = documents(tables.ProtocolTable)
+        self.protocols = documents("protocol")
         # Number (and name, of another network) -> place of a trained one; empty: it is lost.
-        self.backbones = documents(tables.BackboneTable)
+        self.backbones = documents("backbone")
         # name of weights -> why they are missing; empty: they exist
-        self.weights_lost = documents(tables.WeightsLostTable)
+        self.weights_lost = documents("weights_lost")
         # name of a run's files -> the points of its training
-        self.curves = documents(tables.CurveTable)
+        self.curves = documents("curve")
         # training protocol -> the labels behind its results per image
-        self.labels = documents(tables.LabelsTable)
+        self.labels = documents("labels")
         # number of a validation -> its networks and comparisons
-        self.validations = documents(tables.ValidationTable)
+        self.validations = documents("validation")
         # kind of device (and protocol, where it computes otherwise) -> `records.Arithmetic`
-        self.arithmetics = documents(tables.ArithmeticTable)
+        self.arithmetics = documents("arithmetic")
         # what its images are (`training.images`), by how the data are read and divided
-        self.images = documents(tables.ImagesTable)
+        self.images = documents("images")
 
     @property
     @repeatable

@@ -31,6 +31,7 @@ SCHEMA_VERSIONS = (
     "0007",
     "0008",
     "0009",
+    "0010",
 )
 
 _NUMBERED = {"sqlite_autoincrement": True}
@@ -51,19 +52,6 @@ class Base(DeclarativeBase):
         naming_convention={"ix": "ix_%(column_0_label)s", "pk": "%(table_name)s_pkey"}
     )
     type_annotation_map: ClassVar = {str: Text, float: Double}
-
-
-class Document(Base):
-    """A study's documents of one kind; only their writers and readers know their structure."""
-
-    __abstract__ = True
-
-    study_id: Mapped[KeyNumber]
-    """The study that this belongs to."""
-    name: Mapped[Key]
-    """Name of the document."""
-    content: Mapped[str]
-    """The document."""
 
 
 class StudyTable(Base):
@@ -332,67 +320,26 @@ class TestReadingTable(Base):
     """What for."""
 
 
-class ProtocolTable(Document):
-    """Training protocols of a study. `name`: name of the protocol. `content`: the training and the
-    data, as JSON.
+class DocumentTable(Base):
+    """A study's documents of several kinds; only their writers and readers know their structure."""
+
+    __tablename__ = "nas_document"
+
+    study_id: Mapped[KeyNumber]
+    """The study that this belongs to."""
+    kind: Mapped[Key]
+    """`protocol`: how runs train, by the protocol's name. `backbone`: where the weights of one are,
+    by its number and the name of another network; empty: they are lost. `weights_lost`: why trained
+    weights are missing, by their name; empty: they exist again. `curve`: the points of a training,
+    by the name of the run's files. `labels`: names of the classes and labels behind the results per
+    image, in the images' order, by training protocol; or, with which images these are, by `seed-`
+    and the seed whose own division this is. `validation`: networks and comparisons of a test, by
+    its number. `arithmetic`: how a study computes (`records.Arithmetic`), by kind of device, and
+    the protocol where that computes otherwise. `images`: what the images are, so that changes are
+    noticed, by a checksum of how the data are read and divided, with ` test` after it for the test
+    images.
     """
-
-    __tablename__ = "nas_protocol"
-
-
-class BackboneTable(Document):
-    """Backbones that a study has trained. `name`: number of the backbone, and the name of another
-    network. `content`: where its weights are, as JSON; empty: they are lost.
-    """
-
-    __tablename__ = "nas_backbone"
-
-
-class WeightsLostTable(Document):
-    """Trained weights that are not kept. `name`: name of the weights. `content`: why they are
-    missing; empty: they exist again.
-    """
-
-    __tablename__ = "nas_weights_lost"
-
-
-class CurveTable(Document):
-    """Courses of trainings. `name`: name of a run's files. `content`: the points of its training,
-    as JSON.
-    """
-
-    __tablename__ = "nas_curve"
-
-
-class LabelsTable(Document):
-    """Labels behind the results per image. `name`: training protocol; or `seed-` and the seed whose
-    own division this is. `content`: names of the classes and the labels in the order of the images,
-    as JSON; of a seed's own division also which images these are.
-    """
-
-    __tablename__ = "nas_labels"
-
-
-class ValidationTable(Document):
-    """Validations: tests of a recommendation. `name`: number of the validation. `content`: its
-    networks and comparisons, as JSON.
-    """
-
-    __tablename__ = "nas_validation"
-
-
-class ArithmeticTable(Document):
-    """How a study computes. `name`: kind of device, and the protocol where that computes otherwise.
-    `content`: the arithmetic (`records.Arithmetic`), as JSON.
-    """
-
-    __tablename__ = "nas_arithmetic"
-
-
-class ImagesTable(Document):
-    """What the images are, as their first reader kept it, so that changes are noticed. `name`:
-    checksum of how the data are read and divided; ` test` after it: the test images. `content`:
-    digest, what is unknown, and the manifest (`data.manifest`), as JSON.
-    """
-
-    __tablename__ = "nas_images"
+    name: Mapped[Key]
+    """Name of the document."""
+    content: Mapped[str]
+    """The document, mostly as JSON."""

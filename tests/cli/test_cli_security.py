@@ -299,7 +299,7 @@ def test_placements_and_protocols_of_a_foreign_database_are_code_too(here: Path,
     changes = {
         "placements": "UPDATE nas_run SET placement = 'stage1=intruder:run'",
         "backbones": "UPDATE nas_run SET placement = 'backbone=intruder:run'",
-        "protocols": f"UPDATE nas_protocol SET content = '{protocol}'",
+        "protocols": f"UPDATE nas_document SET content = '{protocol}' WHERE kind = 'protocol'",
     }
     with Database("sqlite:///nas_attn.db") as database:
         store = database.create_study("evil", recipe=recipe.to_json(), versions={})

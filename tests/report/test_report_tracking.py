@@ -82,9 +82,7 @@ def test_each_run_and_the_answer_are_there_once(
     assert len(once) == 4
 
 
-def test_who_writes_for_long_keeps_its_lease(
-    table: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_writes_for_long_keeps_its_lease(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else another process would write the same runs at the same time."""
     silent_s = 0.5
     monkeypatch.setattr(work, "SILENT_S", silent_s)

@@ -324,8 +324,14 @@ LATER = {
     "nas_worker": ["left_at", "ending"],
 }
 """What revisions have added to the tables of the first schema."""
-EARLIER = {"nas_study": ["publish_at"], "nas_lease": ["expires_at", "ttl_s"]}
+EARLIER = {
+    "nas_study": ["publish_at", "prior"],
+    "nas_lease": ["expires_at", "ttl_s"],
+    "nas_candidate": ["by_prior"],
+}
 """What they have dropped."""
+KINDS = ("protocol", "backbone", "weights_lost", "curve", "labels", "validation")
+"""Of documents, which had a table each."""
 
 
 @pytest.mark.parametrize("upgraded", [False, True])
@@ -339,8 +345,11 @@ def test_the_migrations_end_where_the_tables_are(database: Database, upgraded: b
             for table, columns in EARLIER.items():
                 for column in columns:
                     connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column} FLOAT")
-            connection.exec_driver_sql("DROP TABLE nas_arithmetic")
-            connection.exec_driver_sql("DROP TABLE nas_images")
+            connection.exec_driver_sql("DROP TABLE nas_document")
+            for kind in KINDS:
+                connection.exec_driver_sql(
+                    f"CREATE TABLE nas_{kind} (study_id INTEGER, name TEXT, content TEXT)"
+                )
             connection.exec_driver_sql("CREATE TABLE nas_launch (study_id INTEGER)")
             connection.exec_driver_sql("UPDATE nas_alembic_version SET version_num = '0001'")
         Database(database.url).close()

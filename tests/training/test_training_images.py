@@ -146,7 +146,7 @@ def test_no_command_trains_scores_or_exports_on_other_images(here: Path, nas: Na
 
 def contents(database: str) -> list[object]:
     """The rows that a training would add to."""
-    tables = ("nas_run", "nas_score", "nas_candidate", "nas_study", "nas_images")
+    tables = ("nas_run", "nas_score", "nas_candidate", "nas_study", "nas_document")
     with closing(sqlite3.connect(database)) as connection:
         return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
 
@@ -196,7 +196,7 @@ def test_a_study_from_before_gets_its_images_at_its_first_resume(nas: Nas) -> No
     opened = begun()
     opened.database.close()
     with closing(sqlite3.connect("study.db")) as connection:
-        connection.execute("DELETE FROM nas_images")
+        connection.execute("DELETE FROM nas_document WHERE kind = 'images'")
         connection.commit()
     assert "kept from now on" in nas("resume", "pets", "--storage", URL, "--workers", "1").err
     added(Path("photos"))
