@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 import time
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from nas_attn.errors import StudyError, shorten
 from nas_attn.storage.artifacts import Stored, checked_name
 from nas_attn.system.importing import installing
-
-if TYPE_CHECKING:
-    pass
 
 SCHEME = "s3://"
 _ADDRESS = re.compile(

@@ -261,7 +261,21 @@ class StudyStore(Leases):
         baseline: str | None,
         lease: Lease,
     ) -> CandidateRow | None:
-        """Enters a candidate as running, unless it exists; None if it belongs to another trial."""
+        """Enters a candidate as running, unless it exists.
+
+        Args:
+            key: of its network.
+            placement: explicit.
+            trial: its number in Optuna's study.
+            baseline: its name as a baseline; None: it is searched.
+            lease: the scheduling lock.
+
+        Returns:
+            Its row; None if the network belongs to another trial.
+
+        Raises:
+            LeaseLost: another worker has taken over; nothing is written.
+        """
         with self._fenced(lease) as connection:
             of = {
                 "study_id": self._id,
@@ -318,9 +332,20 @@ class StudyStore(Leases):
 
     @repeatable
     def end_candidate(self, key: str, *, state: str, reason: str, lease: Lease) -> bool:
-        """Gives a running candidate its final state (one of FINAL_STATES), and withdraws the runs
-        of the search that still wait; True for the one call that did it. A test or a retraining
-        of the same network goes on.
+        """Gives a running candidate its final state, and withdraws the runs of the search that
+        still wait. A test or a retraining of the same network goes on.
+
+        Args:
+            key: of its network.
+            state: one of FINAL_STATES.
+            reason: why it ended so, for people; empty: nothing to say.
+            lease: on what is written about.
+
+        Returns:
+            Whether this call did it: false if it had ended before.
+
+        Raises:
+            LeaseLost: another worker has taken over; nothing is written.
         """
         assert state in FINAL_STATES
         running = and_(self._candidate(key), tables.CandidateTable.state == "running")
@@ -376,8 +401,13 @@ class StudyStore(Leases):
         with_correct: bool = False,
         with_answers: bool = False,
     ) -> list[StoredScore]:
-        """Scores by key, protocol, seed, backbone and rung; `with_correct` adds which images were
-        right, `with_answers` the task's results per image.
+        """Reads scores, in the order of key, protocol, seed, backbone and rung.
+
+        Args:
+            key: of their network; None: of all.
+            protocol: by which they were trained; None: by any.
+            with_correct: whether they have which images were right.
+            with_answers: whether they have the task's results per image.
         """
         score = tables.ScoreTable
         wanted = {"correct": with_correct, "answers": with_answers}
@@ -479,8 +509,18 @@ class StudyStore(Leases):
     def add_checkpoint(
         self, run: str, *, artifact: str, sha256: str, size: int, epochs: int, lease: Lease
     ) -> None:
-        """Records the place of a run's new checkpoint, once. Raises LeaseLost: another worker has
-        taken over.
+        """Records the place of a run's new checkpoint, once.
+
+        Args:
+            run: name of the training, or of its weights.
+            artifact: name of the file.
+            sha256: of the file.
+            size: of the file, in bytes.
+            epochs: that are trained.
+            lease: on the run.
+
+        Raises:
+            LeaseLost: another worker has taken over; nothing is written.
         """
         row = {"run": run, "artifact": artifact, "sha256": sha256, "size": size, "epochs": epochs}
         new = {"study_id": self._id, "created_at": self._connector.clock, **row}

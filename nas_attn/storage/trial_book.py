@@ -179,9 +179,14 @@ class TrialBook:
         excess: float | None = None,
         state: TrialState | None = None,
     ) -> None:
-        """Ends a trial, once. `excess`: above 0 if it is over the limits; None: there are none.
-        `state`: None means complete, or, without values, pruned, which samplers take for a bad
-        trial.
+        """Ends a trial, once.
+
+        Args:
+            number: of the trial.
+            values: of the objectives; None: it has none.
+            attributes: for people to read beside them.
+            excess: above 0 if it is over the limits; None: there are none.
+            state: None: complete, or, without values, pruned, which samplers take for a bad trial.
         """
         state = state or (TrialState.PRUNED if values is None else TrialState.COMPLETE)
         identity = self.identity(number)

@@ -212,7 +212,14 @@ class RunQueue:
         key: str | None = None,
         protocol: str | None = None,
     ) -> list[RunRow]:
-        """Runs in the order in which they are taken: by priority, then by age."""
+        """Reads runs in the order in which they are taken: by priority, then by age.
+
+        Args:
+            state: of the runs; None: any.
+            purposes: what they are for; None: anything.
+            key: of their network; None: of all.
+            protocol: by which they are trained; None: by any.
+        """
         query = sa.select(_run).where(
             _run.study_id == self._id,
             sa.true() if state is None else _run.state == state,
@@ -258,7 +265,17 @@ class RunQueue:
 
     @repeatable
     def finish(self, row: RunRow, state: str, reason: str, lease: Lease) -> None:
-        """Ends a run; does nothing if it has ended. LeaseLost: another worker has it."""
+        """Ends a run; does nothing if it has ended.
+
+        Args:
+            row: the run, as its worker took it.
+            state: one of ENDS.
+            reason: why it ended so, for people; empty: nothing to say.
+            lease: on the run.
+
+        Raises:
+            LeaseLost: another worker has it.
+        """
         assert state in ENDS
         self._change(row, lease, state=state, reason=reason, finished_at=self._connector.clock)
 
@@ -300,7 +317,14 @@ class WorkerBook:
 
     @repeatable
     def here(self, owner: str, *, device: str, doing: str, waiting: str = "") -> None:
-        """Records a worker's sign of life and current task."""
+        """Records a worker's sign of life and current task.
+
+        Args:
+            owner: its name in leases.
+            device: that it trains on; NO_DEVICE: it trains nothing.
+            doing: its task.
+            waiting: what it waits for; empty: for nothing.
+        """
         clock = self._connector.clock
         row = {
             "study_id": self._id,

@@ -21,8 +21,13 @@ from nas_attn.training.workbench import Workbench
 
 
 def keep_length_protocol(store: StudyStore, recipe: Recipe, epochs: int, rate: float = 1.0) -> None:
-    """Stores how a run of this length trains, for all workers: as the target, for so many epochs,
-    at so many times the usual rate.
+    """Stores how a run of this length trains, for all workers: as the target, for so long.
+
+    Args:
+        store: of the study.
+        recipe: of the study.
+        epochs: the length.
+        rate: times the usual learning rate.
     """
     name = length_protocol(epochs, rate)
     if store.protocols.get(name) is None:
