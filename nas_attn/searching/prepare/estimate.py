@@ -217,24 +217,13 @@ def estimate(
     if timed is not None and seconds is not None:
         use, rounds = _use(timed, seconds, stated, wanted=trials is not None)
         stated = use.trials
-    networks = plan.networks
-    own = user_trials(networks, plan.tried)
-    queue = expected_queue(recipe, networks, stated, own)
-    wished = max(stated, max((count for count, one in enumerate(queue, 1) if one.typed), default=0))
-    begun = queue[:wished]
-    outside = sum(one.values is None or not networks.space.contains(one.values) for one in begun)
-    placements = networks.space.count()
-    count = min(wished, placements + outside)
+    counts = _counts(plan, recipe, stated)
+    count = counts["trials"]
     epochs = planned_epochs(recipe, count, rounds=rounds)
     return SearchEstimate(
         study=recipe.name,
-        placements=placements,
         pruned=len(recipe.training.rungs) > 1 and recipe.search.pruner != "none",
-        trials=count,
-        outside=outside,
-        baselines=sum(one.baseline is not None for one in begun),
-        tried=sum(one.baseline is None for one in begun),
-        queued=len(queue),
+        **counts,
         epoch_s=epoch_s,
         total_s=_times(epoch_s, epochs, session_s(recipe) * count),
         target_s=_times(epoch_s, recipe.target_training.rungs[-1]),
@@ -244,6 +233,25 @@ def estimate(
         guess=guess,
         time=use,
     )
+
+
+def _counts(plan: SearchPlan, recipe: Recipe, stated: int) -> dict[str, int]:
+    """The numbers of `SearchEstimate`, of a search for so many candidates."""
+    networks = plan.networks
+    own = user_trials(networks, plan.tried)
+    queue = expected_queue(recipe, networks, stated, own)
+    wished = max(stated, max((count for count, one in enumerate(queue, 1) if one.typed), default=0))
+    begun = queue[:wished]
+    outside = sum(one.values is None or not networks.space.contains(one.values) for one in begun)
+    placements = networks.space.count()
+    return {
+        "placements": placements,
+        "trials": min(wished, placements + outside),
+        "outside": outside,
+        "baselines": sum(one.baseline is not None for one in begun),
+        "tried": sum(one.baseline is None for one in begun),
+        "queued": len(queue),
+    }
 
 
 def has_pace(plan: SearchPlan) -> bool:
