@@ -123,7 +123,8 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
     from nas_attn.data.prepared import prepared_files
 
     for path in prepared_files(opened.recipe.data):
-        freed.prepared += path.suffix == ".npy"
+        if path.suffix == ".npy":
+            freed.prepared += 1
         # Windows deletes no file that another study uses
         with suppress(OSError):
             freed.size += path.stat().st_size

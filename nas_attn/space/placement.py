@@ -8,11 +8,8 @@ from typing import Literal, get_args
 from nas_attn.attention.choice import Choice
 
 # Before each residual add, after each block, after the last one
-POSITIONS = (
-    "residual",
-    "block",
-    "stage",
-)
+Position = Literal["residual", "block", "stage"]
+POSITIONS: tuple[Position, ...] = get_args(Position)
 
 # Neck: grows maps again and mixes them; head: leads to outputs only
 Role = Literal["backbone", "neck", "head"]

@@ -5,18 +5,14 @@ a recipe.
 from __future__ import annotations
 
 import re
-import typing
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nas_attn.attention.choice import Knob
 from nas_attn.errors import did_you_mean
-from nas_attn.space.placement import POSITIONS
+from nas_attn.space.placement import Position
 
-Position = Literal["residual", "block", "stage"]
-# one vocabulary, written where each package may import it
-assert typing.get_args(Position) == POSITIONS
 # Knob -> one value or several: all combinations are choices
 Grid = dict[str, Knob | list[Knob]]
 

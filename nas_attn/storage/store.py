@@ -140,8 +140,8 @@ class StudyStore(Leases):
         self.versions = dict(versions)
         # Unix seconds by the database's clock
         self.created_at = created_at
+        # at which state of the tables they were read; whether of other devices -> sessions
         self._sessions: tuple[object, dict[bool, list[Session]]] = (None, {})
-        """At which state of the tables they were read; whether of other devices -> sessions."""
         documents = partial(Documents, connector, id)
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
