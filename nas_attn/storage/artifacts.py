@@ -1,10 +1,9 @@
-"""Checkpoints, weights, curves and labels of a study: files in a folder or bucket, their hashes in
-its database.
+"""Checkpoints and weights of a study, files in a folder or bucket with their hashes in its
+database; and the curves of its runs.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
@@ -14,30 +13,21 @@ import shutil
 import time
 import uuid
 import warnings
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, BinaryIO, Protocol
 
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning, StorageAway
-from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, division_name
-from nas_attn.storage.labels import Labels
+from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH
 from nas_attn.storage.records import EpochPoint
 from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.tables import CheckpointTable
 from nas_attn.system.paths import UNFINISHED_ENDING, whole_file
 from nas_attn.system.waiting import impatient
-
-if TYPE_CHECKING:
-    # loads torch, which `status` does without
-    from torch import Tensor
 
 _NAME = re.compile(
     rf"[0-9a-f]{{12}}-[0-9a-f]{{32}}(\.[0-9a-f]{{8}}{re.escape(UNFINISHED_ENDING)})?"
@@ -293,39 +283,3 @@ def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoin
         store.curves.put(run.files, json.dumps([asdict(p) for p in points]))
 
     return add
-
-
-def keep_labels(
-    store: StudyStore, protocol: str, numbers: Tensor, classes: tuple[str, ...]
-) -> None:
-    """Records the labels of the images that a protocol scores, unless they are recorded already.
-
-    Args:
-        store: of the study.
-        protocol: whose images they are, such as the search's or a test's.
-        numbers: class numbers (N,), in the images' order.
-        classes: names, by number.
-    """
-    if store.labels.get(protocol) is None:
-        content = {"classes": list(classes), "labels": _packed(numbers.to("cpu").numpy())}
-        store.labels.put(protocol, json.dumps(content))
-
-
-def keep_division(store: StudyStore, seed: int, labels: Labels) -> None:
-    """Records which images a seed's own division took for validation, and their labels, unless that
-    is recorded already.
-    """
-    name = division_name(seed)
-    if labels.images is None or store.labels.get(name) is not None:
-        return
-    content = {
-        "classes": list(labels.classes),
-        "labels": _packed(labels.numbers),
-        "images": _packed(labels.images),
-        "divided": labels.divided,
-    }
-    store.labels.put(name, json.dumps(content))
-
-
-def _packed(numbers: NDArray[np.integer[Any]]) -> str:
-    return base64.b64encode(zlib.compress(numbers.astype("<i4").tobytes())).decode()

@@ -37,14 +37,12 @@ from nas_attn.storage.artifacts import (
     backbone_key,
     backbone_name,
     keep_curve,
-    keep_division,
-    keep_labels,
     read_artifact,
     run_folder,
     weights_run,
     write_artifact,
 )
-from nas_attn.storage.labels import Labels
+from nas_attn.storage.labels import Labels, keep_division, keep_labels
 from nas_attn.storage.records import Arithmetic, Latency, Score
 from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore

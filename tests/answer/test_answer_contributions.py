@@ -18,7 +18,7 @@ from nas_attn.answer.reading import snapshot
 from nas_attn.errors import StorageError
 from nas_attn.recipe.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.tables import METRICS
-from nas_attn.storage.artifacts import keep_labels
+from nas_attn.storage.labels import keep_labels
 from nas_attn.storage.records import Score
 from nas_attn.training.tasks.class_scores import class_metrics, confusion
 

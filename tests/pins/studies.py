@@ -18,7 +18,7 @@ from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 from nas_attn.recipe.purposes import LENGTH, SEARCH, length_protocol
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
-from nas_attn.storage.artifacts import keep_labels
+from nas_attn.storage.labels import keep_labels
 from nas_attn.storage.records import FILLED, Arithmetic, Fingerprint, Score, Session
 from nas_attn.storage.rows import Run
 from nas_attn.storage.trial_book import TrialBook

@@ -26,7 +26,7 @@ from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
 from nas_attn.storage import opening
-from nas_attn.storage.artifacts import keep_labels
+from nas_attn.storage.labels import keep_labels
 
 
 @pytest.fixture
