@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from nas_attn.searching.phases.length import length_run
 from nas_attn.searching.prepare import beginning, taking_over
 from nas_attn.searching.prepare.length_protocols import keep_length_protocol
 from nas_attn.searching.run import taking_part
+from nas_attn.storage import heartbeat, work
 from nas_attn.storage.artifacts import read_artifact, weights_run
 from nas_attn.storage.opening import OpenStudy, open_study
 
@@ -196,6 +198,34 @@ def test_killed_half_way_it_goes_on(table: Path, monkeypatch: pytest.MonkeyPatch
     assert taking_part.work(half, taking_part.Options(say=lambda line: None)) == "complete"
     states = [trial.state.is_finished() for trial in half.book.all()]
     assert all(states[: half.trials])
+
+
+def test_who_takes_over_for_long_keeps_the_lock(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a worker would begin runs that are being copied."""
+    silent_s = 0.5
+    monkeypatch.setattr(work, "SILENT_S", silent_s)
+    monkeypatch.setattr(heartbeat, "BEAT_S", silent_s / 4)
+    monkeypatch.setattr(heartbeat, "LISTEN_S", silent_s / 10)
+    old = beginning.begin(load_recipe("table.toml", overrides={"search.trials": 4}), URL)
+    taken: list[object] = []
+    seen: list[str] = []
+
+    def slowly(*given: Any) -> None:
+        other = open_study("next", URL).store
+        end = time.monotonic() + 3 * silent_s
+        while time.monotonic() < end:
+            taken.append(other.acquire("scheduling", owner="another"))
+            time.sleep(silent_s / 10)
+        seen.extend(row.doing for row in other.workers.rows())
+
+    monkeypatch.setattr(taking_over, "copy_files", slowly)
+    new = beginning.create(changed(old, name="next"))
+    assert seen == ["taking over from study table"]
+    assert not any(taken), "the lock was taken from a process that works"
+    assert not new.store.workers.rows()
+    assert not new.store.workers.former(), "it was no worker"
 
 
 def test_other_networks_and_the_same_name_are_refused(table: Path, nas: Nas) -> None:  # noqa: F811
