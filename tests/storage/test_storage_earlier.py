@@ -77,8 +77,8 @@ def test_opening_changes_no_value_that_was_there(earlier: Path) -> None:
     del before["nas_launch"]
     documents = {(row["kind"], row["name"], row["content"]) for row in after["nas_document"]}
     for kind in ("protocol", "backbone", "weights_lost", "curve", "labels", "validation"):
-        kept = {(kind, row["name"], row["content"]) for row in before.pop(f"nas_{kind}")}
-        assert kept <= documents
+        former = {(kind, row["name"], row["content"]) for row in before.pop(f"nas_{kind}")}
+        assert former <= documents
     # a worker's row has the signs of life of its leases, and no search has a prior
     dropped = {"expires_at", "ttl_s", "publish_at", "prior", "by_prior"}
     for table, rows in before.items():
