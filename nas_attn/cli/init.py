@@ -199,10 +199,10 @@ def _notes(answers: RecipeAnswers, seen: str, about_start: str) -> Iterator[str]
         yield f"task: {purpose.task}, since {purpose.why} ({'; '.join(ways)})"
     if purpose.group:
         yield f"groups: images with the same '{purpose.group}' stay together (data.groups)"
-    if purpose.placed:
+    if variants(purpose.task)[0].labels == "numbers":
         yield (
-            "augment: none, since the numbers look like positions or angles, which are others in"
-            " a mirrored or moved image"
+            "augment: none, since numbers may be positions or angles, which are others in a"
+            " mirrored or moved image; name flip and crop there if yours are not"
         )
     proposed = answers.proposed
     if proposed is not None and proposed.why:
@@ -311,7 +311,6 @@ def proposed_task(data: str, task: str | None = None, columns: Sequence[str] = (
         columns or found.columns,
         found.choice,
         found.group,
-        found.placed,
         found.unknown,
     )
 

@@ -79,8 +79,6 @@ class ProposedTask(NamedTuple):
     choice: str = ""
     # the table's column that says which images belong together; empty: none
     group: str = ""
-    # whether its numbers are positions or angles, by their names
-    placed: bool = False
     # its cells that say that nobody knows
     unknown: Sequence[str] = ()
     # where an image's mask lies, as a pattern; None: where it usually does
@@ -182,19 +180,18 @@ def recipe_text(answers: RecipeAnswers) -> str:
 
 def _training_lines(answers: RecipeAnswers, task: Task, pace: Pace, *, tuned: bool) -> str:
     """Lines of `[training]`. `tuned`: from trained weights."""
-    wrong = "positions and angles" if task.labels == "numbers" else "digits and text"
+    has_numbers = task.labels == "numbers"
+    wrong = "positions and angles" if has_numbers else "digits and text"
     if tuned and task.own_trainer and not task.training_lines:
         none = "augment = []                       "
-        return FINE_TUNING.format(
-            augment=none if answers.purpose.placed else f"# {none}", wrong=wrong
-        )
+        return FINE_TUNING.format(augment=none if has_numbers else f"# {none}", wrong=wrong)
     lines = task.training_lines
     if answers.preset is not None and not lines:
         comment = "# AdamW: with SGD, networks with layer norms often learn nothing"
         lines = f'preset = "{answers.preset}"              {comment}\n'
     if task.own_trainer:
         flip_and_crop = '{ name = "flip" }, { name = "crop", padding = 4 }'
-        kept = is_small(answers.data) or answers.purpose.placed
+        kept = is_small(answers.data) or has_numbers
         lines += AUGMENT.format(augment="" if kept else flip_and_crop, wrong=wrong)
     return f"batch_size = {pace.batch_size}\n{lines}"
 

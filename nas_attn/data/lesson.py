@@ -27,15 +27,6 @@ from nas_attn.errors import DataError, few, shorten
 from nas_attn.recipe.sections import TableSection
 from nas_attn.recipe.tables import Kind
 
-# words in the names of positions and angles
-PLACES = frozenset(
-    {"x", "y", "z", "u", "v", "cx", "cy", "xmin", "xmax", "ymin", "ymax", "left", "right", "top"}
-    | {"bottom", "lat", "lon", "pos", "roll", "pitch", "yaw", "phi", "rot", "deg", "dir", "pose"}
-)
-_PLACE = re.compile(
-    "angle|steer|head(ing)?$|azimuth|direction|bearing|rotation|orient|theta|position|coord|cent(er|re)"
-    "|point|corner|gaze|landmark|latitude|longitude"
-)
 # share of a column's cells that are numbers, from which it has numbers
 NEARLY_ALL = 0.9
 # share of the labels in a column's lists that must recur, where commas part them
@@ -139,9 +130,8 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     if unknown:
         why += f"; {' and '.join(map(_cell, unknown))} count as unknown (data.unknown)"
     whole = taken == every and found != "classes"
-    placed = found == "numbers" and any(map(is_place, taken))
     proposed = () if whole else tuple(taken)
-    return Lesson(found, why, proposed, choice, group, placed, tuple(unknown))
+    return Lesson(found, why, proposed, choice, group, tuple(unknown))
 
 
 def _forms(table: LabelTable, names: Sequence[str]) -> dict[str, str]:
@@ -232,12 +222,6 @@ def _what(kind: Kind, form: str, taken: Sequence[str], table: LabelTable) -> str
     if form == WORDS:
         return f"several lines of an image, each with a label in {first}"
     return f"{'0 or 1' if form == BITS else 'numbers'} in {few(taken)}"
-
-
-def is_place(column: str) -> bool:
-    """Whether a column has positions in the image or angles, by the words of its name."""
-    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower())
-    return not PLACES.isdisjoint(words) or any(map(_PLACE.search, words))
 
 
 def _list_sign(cells: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,13 +107,13 @@ def card(
     if interface.scale:
         # how a network's numbers become those of the data
         facts["output"] |= {"scale": list(interface.scale), "shift": list(interface.shift)}
-    named = ("data", "recipe")
-    return facts | {name: without_folders(facts[name]) for name in named}
+    shown: dict[str, Any] = without_folders(facts)
+    return shown
 
 
 def without_folders(value: Any) -> Any:
-    """Facts without the folders of the machine that searched: of absolute paths, only the last
-    part.
+    """Facts without the folders of the machine that searched: of paths from its root, its home or
+    a folder above, only the last part.
     """
     if isinstance(value, Mapping):
         # a pattern of groups is no path
@@ -122,10 +123,10 @@ def without_folders(value: Any) -> Any:
         return [without_folders(inner) for inner in value]
     if not isinstance(value, str):
         return value
-    source = value.partition(":")[0]
-    head = f"{source}:" if source in PLACED else ""
-    path = Path(value.removeprefix(head))
-    return f"{head}{path.name}" if path.is_absolute() else value
+    # as in `ultralytics:/home/mara/best.pt`; no address of a page
+    head, path = re.fullmatch(r"(\w{2,}:(?!//))?(.*)", value, re.DOTALL).groups("")
+    is_elsewhere = Path(path).is_absolute() or path.startswith(("~", "../"))
+    return f"{head}{Path(path).name}" if is_elsewhere else value
 
 
 def in_folder(section: DataSection, folder: str) -> DataSection:
@@ -137,8 +138,9 @@ def in_folder(section: DataSection, folder: str) -> DataSection:
 
 
 def _reading(section: DataSection) -> dict[str, Any] | None:
-    """How the study made photographs alike; None: it has no folder of photographs."""
-    if not section.name.startswith("folder:") or section.channels is not None:
+    """How the study made photographs alike; None: they are, or have bands."""
+    has_photographs = section.name.partition(":")[0] in PLACED or section.size is not None
+    if not has_photographs or section.channels is not None:
         return None
     return {"fit": section.fit, "resize": None, "interpolation": "bilinear", **section.options}
 

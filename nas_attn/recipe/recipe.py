@@ -234,8 +234,10 @@ class Recipe(Section):
             metrics = {*task.metrics, *tables.COSTS}
             for objective in self.objectives:
                 if objective not in metrics and not tables.is_own_cost(objective):
+                    # two operations are one multiplication and addition
+                    meant = "macs" if objective.lower().endswith("flops") else objective
                     raise ValueError(
-                        f"unknown objective '{objective}': {did_you_mean(objective, metrics)}"
+                        f"unknown objective '{objective}': {did_you_mean(meant, metrics)}"
                     )
         ratio = self.limits.max_latency_ratio
         if ratio is not None and ratio < 1 and self.space.sites.originals == "keep":

@@ -115,6 +115,16 @@ def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -
     assert nas("validate-export", "net.pt2", "--root", str(moved), "--json").json["agrees"]
 
 
+@pytest.mark.parametrize("target", [["--target", "scratch"], ["--target", "weights"]])
+def test_images_of_numbers_are_not_mirrored_unasked(
+    shapes: Path, nas: Nas, target: list[str]
+) -> None:
+    columns(shapes, "brightness")
+    backbone = "resnet8" if "scratch" in target else "torchvision:resnet18"
+    assert "augment: none" in nas("init", "shapes", "--backbone", backbone, *target).out
+    assert load_recipe("shapes.toml").target_training.augment == []
+
+
 # 10 s each, as several labels above; test_target_scores.py has the units
 @pytest.mark.slow
 @pytest.mark.parametrize("format_", ["torch", "weights"])

@@ -680,18 +680,6 @@ def test_what_is_known_of_a_patient_is_not_proposed_beside_a_finding(root: Path)
     assert proposal.group == "patient_id"
 
 
-@pytest.mark.parametrize(
-    ("columns", "placed"),
-    [(["left_eye_x", "left_eye_y"], True), (["steering_angle"], True), (["weight"], False)],
-)
-def test_positions_and_angles_are_known_by_their_names(
-    root: Path, columns: list[str], placed: bool
-) -> None:
-    rows = [[name_of(n), *(1.5 * n + k for k in range(len(columns)))] for n in range(IMAGES)]
-    table(root / "labels.csv", [["image", *columns], *rows])
-    assert proposed_task(f"folder:{root}").placed == placed
-
-
 def test_a_table_that_names_no_image_is_refused_with_a_cell(root: Path) -> None:
     table(root / "labels.csv", [["id", "value"], ["p0_00_red", 1], ["p0_00_blue", 0]])
     with pytest.raises(DataError, match="'p0_00_red' is not in"):

@@ -18,12 +18,18 @@ def test_a_card_has_no_folder_of_the_machine_that_searched() -> None:
         "data": section.model_dump(mode="json"),
         "coco": CocoSection(train="/home/mara/labels.json").model_dump(mode="json"),
         "training": {"weights": "/home/mara/own.pt"},
+        "backbone": {"name": "ultralytics:/home/mara/patients/best.pt"},
+        "sources": [{"title": "own.py:net"}, {"paper": "https://arxiv.org/abs/1709.01507"}],
+        "target": {"weights": "~/mara/own.pt", "evaluator": "../mara/trained.py:score"},
     }
     shown = without_folders(recipe)
     assert "mara" not in str(shown)
     assert (shown["data"]["name"], shown["data"]["root"]) == ("folder:scans", "data")
     assert (shown["coco"]["train"], shown["data"]["size"]) == ("labels.json", 64)
     assert shown["training"]["weights"] == "own.pt"
+    assert shown["backbone"]["name"] == "ultralytics:best.pt"
+    assert shown["sources"] == recipe["sources"]
+    assert shown["target"] == {"weights": "own.pt", "evaluator": "trained.py:score"}
     given = DataSection(name="folder:scans").model_dump(mode="json")
     assert without_folders(given) == given
 

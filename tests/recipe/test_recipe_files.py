@@ -78,3 +78,9 @@ def test_a_study_that_had_a_prior_opens_without_it_and_no_new_one_has_it() -> No
     assert frozen_recipe(json.dumps(kept), where="a study").model_dump() == recipe.model_dump()
     with pytest.raises(RecipeError, match=r"unknown key 'search\.prior'"):
         load_recipe("digits", overrides={"search.prior": "published"})
+
+
+@pytest.mark.parametrize("name", ["flops", "GFLOPs"])
+def test_who_asks_for_operations_is_told_of_multiplications(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"unknown objective '{name}': did you mean 'macs'"):
+        load_recipe("digits", overrides={"objectives": ["accuracy", name]})
