@@ -83,6 +83,9 @@ def init(
     max_latency_ratio: Annotated[
         float | None, Option(help="Largest latency, relative to the bare backbone's.")
     ] = None,
+    yes: Annotated[
+        bool, Option("--yes", "-y", help="Take what is proposed, without a list of it.")
+    ] = False,
     force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a recipe. What no option says, it proposes by the images.
@@ -115,7 +118,7 @@ def init(
     if context.as_json:
         print_json({"recipe": path, "defaults": proposal.defaults, "notes": proposal.notes})
         return
-    if proposal.defaults:
+    if proposal.defaults and not yes:
         echo(f"proposed: {' '.join(proposal.defaults)}")
     for line in proposal.notes:
         echo(line)

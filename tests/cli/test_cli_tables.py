@@ -123,6 +123,9 @@ def test_images_of_numbers_are_not_mirrored_unasked(
     backbone = "resnet8" if "scratch" in target else "torchvision:resnet18"
     assert "augment: none" in nas("init", "shapes", "--backbone", backbone, *target).out
     assert load_recipe("shapes.toml").target_training.augment == []
+    taken = nas("init", "shapes", "--backbone", backbone, *target, "--force", "--yes").out
+    assert "augment: none" in taken
+    assert "--trials" not in taken
 
 
 # 10 s each, as several labels above; test_target_scores.py has the units
