@@ -62,8 +62,6 @@ class Lesson:
     choice: str = ""
     # the column of `data.groups`; empty: there is none
     group: str = ""
-    # whether numbers are positions or angles, by their names
-    placed: bool = False
     # cells that say that nobody knows, for `data.unknown`
     unknown: tuple[str, ...] = ()
 
