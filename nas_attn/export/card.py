@@ -124,7 +124,9 @@ def without_folders(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     # as in `ultralytics:/home/mara/best.pt`; no address of a page
-    head, path = re.fullmatch(r"(\w{2,}:(?!//))?(.*)", value, re.DOTALL).groups("")
+    source = re.match(r"\w{2,}:(?!//)", value)
+    head = "" if source is None else source[0]
+    path = value.removeprefix(head)
     is_elsewhere = Path(path).is_absolute() or path.startswith(("~", "../"))
     return f"{head}{Path(path).name}" if is_elsewhere else value
 
