@@ -11,6 +11,7 @@ from statistics import fmean
 from research.evidence.comparisons import PublishedComparison, comparisons, trained_pairs
 from research.evidence.fitted import ExpectedGain, Situation, pooled
 from research.evidence.pooling import fitted_pairs
+from research.finetune import attention_gains
 
 PAGE = Path(__file__).parent / "expect" / "where-attention-helps.md"
 TEMPLATE = PAGE.with_suffix(".template")
@@ -47,6 +48,7 @@ def page() -> str:
         segmenters=_segmenters(),
         source_list=_sources(),
         spreads=_spreads(),
+        fine_tuning=attention_gains.table(),
     )
 
 
