@@ -456,6 +456,12 @@ def _made(step: Augment, made_for: TransformedImages) -> Callable[..., Any]:
         raise DataError(
             f"training.augment: '{step.name}' cannot be made: {shorten(first_line(error))}"
         ) from error
+    if type(transform).__module__.partition(".")[0] == "albumentations":
+        raise DataError(
+            f"training.augment: '{step.name}' gives a transform of albumentations, which takes"
+            " arrays by name: name one of torchvision's (transforms.v2), or return a function of an"
+            " image, a tensor (C, H, W)"
+        )
     if not callable(transform):
         raise DataError(
             f"training.augment: '{step.name}' returned a {type(transform).__name__}, not a"

@@ -5,10 +5,10 @@ the split's name.
     None: there is no such split
         return Flowers("data/flowers", split)
 
-An item is (image, label), or a dictionary with `image` and `label`; further fields are ignored. An
-image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), with any number of
-channels. Bytes stay bytes, and so do floats that are bytes divided by 255; all other values are
-kept as float32.
+An item is (image, label), or a dictionary with `image` and `label`, or as Hugging Face calls them;
+further fields are ignored. An image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C,
+H, W), with up to 64 channels. Bytes stay bytes, and so do floats that are bytes divided by 255; all
+other values are kept as float32.
 A label is a class number; for several labels 0 or 1 for each of them, (K,); in regression a number,
 or several, (K,); in segmentation a mask (H, W) of class numbers; in detection a dictionary
 of `boxes`, (K, 4) as left, top, right, bottom in pixels, and `labels`, (K,) from 1.
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from nas_attn.data.cache import Scratch, cache_folder
 from nas_attn.data.decoding import PADDING_GREY, Cut, fitted, fitted_bands, framed, to_rgb
@@ -42,6 +43,9 @@ from nas_attn.errors import DataError, NasAttnWarning, few, first_line, several,
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import Kind
 
+# fields of an item, as Hugging Face's data sets call them
+IMAGE_FIELDS = ("image", "img", "pixel_values")
+LABEL_FIELDS = ("label", "labels", "mask", "annotation", "objects", "target")
 # At most so many bytes of images are held in memory
 MOST_HELD_BYTES = 2**28
 # a tensor that is taken for an array has its height there
@@ -118,7 +122,9 @@ def _opened(function: Callable[..., Any], split: str, section: DataSection) -> A
         raise DataError(
             f"data.name = '{section.name}' failed at '{split}': {shorten(first_line(error))}"
         ) from error
-    if given is not None and not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
+    # torch's own has both methods even where it is a stream
+    has_items = hasattr(given, "__getitem__") and hasattr(given, "__len__")
+    if given is not None and (not has_items or isinstance(given, IterableDataset)):
         raise DataError(
             f"data.name = '{section.name}' gave a {type(given).__name__} for '{split}': return a"
             " torch.utils.data.Dataset, with a length and an item for each number, and its random"
@@ -188,14 +194,20 @@ class Items:
 def _fields(item: Any) -> tuple[Any, Any]:
     """The image and the label of an item. Raises ValueError: it has none."""
     if isinstance(item, Mapping):
-        if not {"image", "label"} <= item.keys():
+        image, label = (_first(fields, item) for fields in (IMAGE_FIELDS, LABEL_FIELDS))
+        if not image or not label:
             raise ValueError(
                 f"has the fields {few(list(map(str, item)))}: it needs image and label"
             )
-        return item["image"], item["label"]
+        return item[image], item[label]
     if not isinstance(item, tuple | list) or len(item) < 2:
         raise ValueError(f"is a {type(item).__name__}, not (image, label)")
     return item[0], item[1]
+
+
+def _first(fields: Sequence[str], item: Mapping[str, Any]) -> str:
+    """The first of some fields that an item has; empty: none."""
+    return next((name for name in fields if name in item), "")
 
 
 def _read_items(items: Items) -> Samples:
@@ -288,7 +300,8 @@ def _classes(dataset: Any, train: Samples, kind: Kind, section: DataSection) -> 
     """
     most = _highest_label(train, kind)
     begin = int(kind == "boxes")
-    described = (getattr(dataset, "features", None) or {}).get("label")
+    features = getattr(dataset, "features", None) or {}
+    described = features.get(_first(LABEL_FIELDS, features))
     named = getattr(dataset, "classes", None) or getattr(described, "names", None) or ()
     few_names = len(named) <= most - begin
     if named and (few_names or (train.targets is not None and len(named) != most + 1)):
@@ -327,7 +340,7 @@ def _image(given: Any) -> NDArray[Any]:
     """
     if isinstance(given, Image.Image):
         if is_deep(given):
-            return np.asarray(given, np.float32)[..., None]
+            return np.atleast_3d(np.asarray(given, np.float32))
         return np.atleast_3d(np.asarray(given if given.mode == "L" else to_rgb(given)))
     array = np.asarray(given)
     if isinstance(given, Tensor) and array.ndim == 3:

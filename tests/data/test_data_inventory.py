@@ -376,7 +376,7 @@ def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None
         ),
         (
             lambda root: folders_made.fill(root, 5, 0) or (root / "l.csv").write_text("x"),
-            "a CSV file .* --task regression",
+            "a CSV file .* --task classification, .* regression",
         ),
         (
             lambda root: (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from nas_attn import data, errors
 from nas_attn.data import loading
@@ -161,7 +162,7 @@ def of_five(split: str) -> Dataset[Any]:
     return Items(
         lambda number: {
             "id": 7,
-            "image": _picture(number),
+            "img": _picture(number),
             "patient": 3,
             "label": number % 2,
             "where": "x",
@@ -300,6 +301,20 @@ def batches(split: str) -> DataLoader[Any]:
     return DataLoader(Items(lambda number: (torch.zeros(3, 8, 8), number % 2)), 5)
 
 
+class Stream(IterableDataset[Any]):
+    """Has a length, and no items by number."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([(_picture(number), number % 2) for number in range(10)])
+
+
+def stream(split: str) -> Dataset[Any]:
+    return Stream()
+
+
 def several_labels(split: str) -> Dataset[Any]:
     """As of X-rays with several findings each."""
     return Items(lambda number: (_picture(number), torch.tensor([1.0, 0.0, 1.0])))
@@ -316,7 +331,7 @@ def named_findings(split: str) -> Dataset[Any]:
 
 
 def ages(split: str) -> Dataset[Any]:
-    return Unnamed(lambda number: {"image": _picture(number), "label": 20.5 + number})
+    return Unnamed(lambda number: {"pixel_values": _picture(number), "target": 20.5 + number})
 
 
 def places(split: str) -> Dataset[Any]:
@@ -465,6 +480,7 @@ def a_list(split: str) -> Any:
         ("of_sizes", r"item 1 .*data\.size"),
         ("fails", "flowers.zip"),
         ("a_list", "list_iterator"),
+        ("stream", "gave a Stream .* a length and an item for each number"),
         ("batches", "gave a DataLoader .* evaluator"),
         ("several_labels", "^item 0 .* several labels .* 'multi-label', .* 'regression'"),
     ],
