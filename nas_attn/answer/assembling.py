@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 
-from nas_attn.answer.cautions import Caution, Constant, at_two_values, cautions, untried
+from nas_attn.answer.cautions import Caution, Constant, at_two_values, cautions, failures, untried
 from nas_attn.answer.facts import StudyFacts, StudyState
 from nas_attn.answer.fits import Fits, fits_of
 from nas_attn.answer.fronts import front_of, objective_value, without_invisible
@@ -104,6 +104,7 @@ def _cautions(
         classes = facts.built.classes
     return (
         *untried(facts.candidates, facts.planned),
+        *failures(facts.candidates),
         *cautions(recipe, fits.primary, before, bare, classes, fits.searched_sd),
         *at_two_values(fits.at_the_end.get(fits.primary or "")),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from statistics import fmean
 
-from nas_attn.errors import several
+from nas_attn.errors import several, shorten
 from nas_attn.model import Evidence
 from nas_attn.recipe import tasks, units
 from nas_attn.recipe.recipe import Recipe, objective_name
@@ -47,6 +47,8 @@ class CautionKind(Enum):
     """There are so few validation images that a single one matters."""
     TWO_VALUES = auto()
     """Runs end near one of two values, those of one placement at both."""
+    FAILED = auto()
+    """Candidates failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,18 @@ def untried(rows: Sequence[CandidateRow], planned: int) -> list[Caution]:
         " more candidates."
     )
     return [Caution(CautionKind.ONLY_BASELINES, text)]
+
+
+def failures(rows: Sequence[CandidateRow]) -> list[Caution]:
+    """A warning if candidates failed, with the reason of the first."""
+    failed = [row for row in rows if row.state == "failed"]
+    if not failed:
+        return []
+    text = (
+        f"{len(failed)} of {several(len(rows), 'candidate')} failed, first {failed[0].placement}:"
+        f" {shorten(failed[0].reason)}. To the search, they count as the worst."
+    )
+    return [Caution(CautionKind.FAILED, text)]
 
 
 def at_two_values(model: Evidence | None) -> list[Caution]:

@@ -13,6 +13,7 @@ from made_study import IMAGES, MadeStudy, everywhere, recipe, recommended, usual
 
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.as_json import answer_as_json
+from nas_attn.answer.cautions import CautionKind
 from nas_attn.answer.headline import nothing_recommended
 from nas_attn.answer.modelling import models_of, searched_as_target
 from nas_attn.answer.per_image import mistakes
@@ -97,6 +98,8 @@ def test_pruned_failed_and_infeasible_candidates_are_there_but_not_on_the_front(
     now: Snapshot,
 ) -> None:
     assert now.counts == {"running": 1, "scored": 13, "pruned": 3, "infeasible": 1, "failed": 1}
+    (failed,) = (caution for caution in now.cautions if caution.kind is CautionKind.FAILED)
+    assert failed.text.startswith("1 of 19 candidates failed")
     for view in now.candidates:
         if view.state != "scored":
             assert not view.on_front

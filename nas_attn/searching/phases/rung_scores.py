@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +10,7 @@ from nas_attn.answer.arithmetic import pairing, usual_arithmetic
 from nas_attn.answer.fronts import Level, minimised, net, objective_value, survives
 from nas_attn.model.features import is_other
 from nas_attn.recipe.purposes import SEARCH
-from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe, lower_is_better
 from nas_attn.recipe.tables import is_cost
 from nas_attn.searching.propose.history import Known, weak_values
 from nas_attn.storage.records import CandidateRow
@@ -36,7 +37,7 @@ class RungScores:
 
     def known(self) -> dict[int, Known]:
         """The sampler's data. It is read from our tables, since latencies and further seeds come
-        after a trial's end.
+        after a trial's end. A candidate that failed is as bad as the worst.
         """
         rows = {row.key: row for row in self._store.candidates()}
         last = self._recipe.training.last_rung
@@ -49,7 +50,16 @@ class RungScores:
                     full[rows[key].trial] = Known(tuple(values), tuple(noise))
                 elif rows[key].state != "infeasible":
                     brief[rows[key].trial][rung] = values
-        return {**weak_values(brief, full), **full}
+        worst = tuple(
+            None if is_cost(o) else math.inf if lower_is_better(o) else -math.inf
+            for o in self._recipe.objectives
+        )
+        failed = {
+            row.trial: Known(worst, ())
+            for row in rows.values()
+            if row.state == "failed" and row.trial not in full
+        }
+        return {**weak_values(brief, full), **full, **failed}
 
     def among_best(self, key: str, rung: int) -> bool:
         """Whether a candidate is among the best share of a rung. If all are equal there (an mAP of

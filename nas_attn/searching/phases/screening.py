@@ -328,6 +328,8 @@ class Search(TaskSource):
         if measurer:
             latency = measurer.known(self.bench.plan.resolved(row.placement))
         limited = any(limit is not None for limit in self.recipe.limits.model_dump().values())
+        # one that failed says nothing of the limits
+        limited = limited and row.state != "failed"
         over = max(excesses(self.recipe, row.cost or {}, latency).values(), default=0.0)
         over = max(over, SAME) if row.state == "infeasible" else min(over, 0.0)
         shown = attributes(row, latency, self.store.scores(row.key, protocol=SEARCH))

@@ -155,6 +155,10 @@ def test_a_failed_candidate_is_not_within_the_limit_of_the_latency(table: Path) 
         for made in sessions(6, ratios, 0.001):
             store.add_session(replace(made, fingerprint=here), owner="test")
         search._finish(failed, lock, "failed", "it raised")
+        # it tells nothing of the latency, and that it is no good
+        assert search.scores.known()[failed.trial].values == (-math.inf, None)
+        trials = {trial.number: trial for trial in search.book.study.get_trials()}
+        assert not trials[failed.trial].constraints
         for row in others:
             search._finish(row, lock, "infeasible", "too slow")
         with pytest.raises(RecipeError, match="cannot be met: even"):
