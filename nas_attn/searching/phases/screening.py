@@ -110,7 +110,12 @@ class Search(TaskSource):
             # so that no command advises to go on
             now = self.worker.opened.database.now() if exhausted else None
             self.store.set(exhausted_at=now)
-        return not exhausted and self._begin(self.book.ask(self.space.parameters), lease)
+        if exhausted:
+            return False
+        # the last places are for what is named, though baselines wait that are older
+        named = self.book.named(trials)
+        first = named[0] if named and begun + len(named) >= planned else None
+        return self._begin(self.book.ask(self.space.parameters, waiting=first), lease)
 
     def _ask_named(self, trials: Sequence[FrozenTrial], lease: Lease) -> bool:
         """Enqueues the runs of what is tried though the time is over: the user's own placements and

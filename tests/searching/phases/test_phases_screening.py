@@ -183,3 +183,19 @@ def test_what_a_person_has_named_is_tried_though_the_time_is_over(table: Path) -
     resolved = {plan.resolved(parse(one)).key for one in named}
     assert {row.key for row in opened.store.candidates()} == resolved
     assert opened.trials == len(named)
+
+
+def test_the_last_places_are_for_what_a_person_has_named(table: Path) -> None:
+    changes = {"search.confirm_seeds": 0, "search.trials": 3}
+    opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
+    plan = plan_recipe(opened.recipe)
+    named = "stage2.block1@block=eca"
+    # behind all baselines
+    baselines.enqueue_first(opened, baselines.user_trials(plan, [named]))
+    waiting = sum(trial.state.name == "WAITING" for trial in opened.book.all())
+    assert waiting > 3
+    opened.store.set(trials=3)
+    taking_part.work(opened, taking_part.Options(say=lambda line: None))
+    rows = opened.store.candidates()
+    assert len(rows) == 3
+    assert plan.resolved(parse(named)).key in {row.key for row in rows}
