@@ -8,6 +8,7 @@ A state_dict also has the versions of the modules' formats, in an attribute that
 from __future__ import annotations
 
 import io
+import itertools
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -256,7 +257,14 @@ def _is_like(given: Any, own: Tensor, *, but: int | None = None) -> bool:
 
 
 def _require_all(given: Mapping[str, Any], needed: Mapping[str, Tensor]) -> None:
-    """Raises ValueError: weights lack some of a network, or these are not finite."""
+    """Raises ValueError: weights lack some of a network, have another shape, or are not finite."""
+    for name, own in needed.items():
+        shape = getattr(given.get(name), "shape", own.shape)
+        if shape != own.shape:
+            raise ValueError(
+                f"'{name}' has shape {tuple(shape)}, the network's is {tuple(own.shape)}:"
+                f" {THIS_BACKBONE}"
+            )
     missing = [name for name, own in needed.items() if not _is_like(given.get(name), own)]
     if missing:
         raise ValueError(
@@ -304,24 +312,20 @@ def _without_prefix(
 
 
 def _last_layers(model: nn.Module) -> list[str]:
-    """Paths of the layers that answer: the last one with weights, and those before it in the same
-    module with as many outputs (LR-ASPP has two, DeiT has a second for distillation).
+    """Paths of the layers that answer: the last one with weights, and those right before it in the
+    same module with as many outputs (LR-ASPP has two, DeiT has a second for distillation).
     """
     layers = {
-        path: module
+        path: module.weight.shape[0]
         for path, module in model.named_modules()
         if isinstance(module, nn.Conv2d | nn.Linear)
     }
-    if not layers:
-        return []
-    last = list(layers)[-1]
-    outputs = layers[last].weight.shape[0]
-    beside = last.rpartition(".")[0]
-    return [
-        path
-        for path, layer in layers.items()
-        if path.rpartition(".")[0] == beside and layer.weight.shape[0] == outputs
-    ]
+    last = next(reversed(layers), "")
+
+    def answers(path: str) -> bool:
+        return path.rpartition(".")[0] == last.rpartition(".")[0] and layers[path] == layers[last]
+
+    return list(itertools.takewhile(answers, reversed(layers)))[::-1]
 
 
 def new_for_other_classes(model: nn.Module) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import pickle
 import re
 import warnings
 from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,9 +167,9 @@ WRONG: dict[str, tuple[Callable[[State], Any], str]] = {
     ),
     "shallower": (lambda s: {n: v for n, v in s.items() if n != CONV}, f"they have no '{CONV}'"),
     "another": (lambda s: nn.Conv2d(3, 3, 3).state_dict(), "they have no 'conv1.weight'"),
-    "wider": (lambda s: small(width=8).state_dict(), "of this backbone's shape"),
-    "other kernel": (lambda s: broken(s, "conv1.weight", lambda t: torch.zeros(4, 3, 7, 7)), "no 'conv1.weight' of this"),
-    "other features": (lambda s: broken(s, "linear.weight", lambda t: torch.zeros(10, 99)), "no 'linear.weight' of this"),
+    "wider": (lambda s: small(width=8).state_dict(), "has shape"),
+    "other kernel": (lambda s: broken(s, "conv1.weight", lambda t: torch.zeros(4, 3, 7, 7)), "'conv1.weight' has shape"),
+    "other features": (lambda s: broken(s, "linear.weight", lambda t: torch.zeros(10, 99)), "'linear.weight' has shape"),
     "integers": (lambda s: broken(s, CONV, lambda t: t.char()), "shape and type"),
     "sparse": (lambda s: broken(s, CONV, lambda t: t.to_sparse()), "shape and type"),
     "without content": (lambda s: broken(s, CONV, lambda t: t.to("meta")), "shape and type"),
@@ -420,3 +421,20 @@ def test_no_pickle_runs_in_a_file_that_timm_reads(
     monkeypatch.setattr(timm, "__version__", "1.0.21")
     with pytest.raises(BackboneError, match=r"timm>=1\.0\.22"):
         backbones.build(named, input_shape=(3, 32, 32), classes=10)
+
+
+def test_a_first_layer_with_as_many_outputs_as_classes_is_no_head(tmp_path: Path) -> None:
+    layers = {
+        "conv1": nn.Conv2d(1, 10, 3),
+        "conv2": nn.Conv2d(10, 20, 3),
+        "pool": nn.AdaptiveAvgPool2d(1),
+        "flat": nn.Flatten(),
+        "fc1": nn.Linear(20, 30),
+        "fc2": nn.Linear(30, 10),
+    }
+    model = nn.Sequential(OrderedDict(layers))
+    whole = model.state_dict()
+    with pytest.raises(BackboneError, match="conv1"):
+        load(tmp_path / "cut.pt", {n: v for n, v in whole.items() if "conv1" not in n}, model)
+    load(tmp_path / "body.pt", {n: v for n, v in whole.items() if "fc2" not in n}, model)
+    assert not model.state_dict()["fc2.weight"].any()
