@@ -77,7 +77,11 @@ def _values(path: Path) -> NDArray[Any]:
     """The values of a file, whatever the order of its axes."""
     ending = path.suffix.lower()
     if ending in (".npy", ".npz"):
-        loaded = np.load(path, allow_pickle=False)
+        try:
+            loaded = np.load(path, allow_pickle=False)
+        except SystemError:
+            # Python 3.11 parses the header's literals, which fails at times beside other threads
+            loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:

@@ -343,13 +343,17 @@ def _image(given: Any) -> NDArray[Any]:
             return np.atleast_3d(np.asarray(given, np.float32))
         return np.atleast_3d(np.asarray(given if given.mode == "L" else to_rgb(given)))
     array = np.asarray(given)
-    if isinstance(given, Tensor) and array.ndim == 3:
+    is_tensor = isinstance(given, Tensor)
+    if is_tensor and array.ndim == 3:
         array = array.transpose(1, 2, 0)
-    elif array.ndim == 3 and array.shape[2] > min(array.shape[:2]):
-        raise ValueError(
-            f"has an array of the shape {array.shape}, and arrays are (height, width, channels):"
-            " give a tensor, which is (channels, height, width), or transpose it"
-        )
+    if array.ndim == 3 and array.shape[2] > min(array.shape[:2]):
+        needed = "tensors are (channels, height, width): permute it"
+        if not is_tensor:
+            needed = (
+                "arrays are (height, width, channels): give a tensor, which is (channels, height,"
+                " width), or transpose it"
+            )
+        raise ValueError(f"has the shape {tuple(given.shape)}, and {needed}")
     if (
         array.dtype.kind not in "uifb"
         or array.ndim not in (2, 3)

@@ -301,6 +301,10 @@ def batches(split: str) -> DataLoader[Any]:
     return DataLoader(Items(lambda number: (torch.zeros(3, 8, 8), number % 2)), 5)
 
 
+def tensors_of_arrays(split: str) -> Dataset[Any]:
+    return Items(lambda number: (torch.zeros(8, 8, 3), number % 2))
+
+
 class Stream(IterableDataset[Any]):
     """Has a length, and no items by number."""
 
@@ -480,6 +484,7 @@ def a_list(split: str) -> Any:
         ("of_sizes", r"item 1 .*data\.size"),
         ("fails", "flowers.zip"),
         ("a_list", "list_iterator"),
+        ("tensors_of_arrays", r"the shape .8, 8, 3., and tensors are .* permute it"),
         ("stream", "gave a Stream .* a length and an item for each number"),
         ("batches", "gave a DataLoader .* evaluator"),
         ("several_labels", "^item 0 .* several labels .* 'multi-label', .* 'regression'"),
