@@ -40,6 +40,7 @@ MEANINGS = {
     "--seeds": "runs of each network",
     "--set": "a setting, as KEY=VALUE",
     "--trials": "candidates in all",
+    "--yes": "what would be asked or proposed is taken",
 }
 """Options whose help differs between commands, since each says more of the same."""
 MOST_OPTIONS = 150
