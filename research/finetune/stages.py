@@ -127,6 +127,8 @@ HEADS = (
 BETWEEN = replace(_adam(5e-4), head=10)
 SMALLER = replace(BETWEEN, batch=16)
 SUM = replace(_adam(5e-4), head_sum=4, batch=16)
+FOUND = tuple(replace(SUM, rate=5e-4 * factor) for factor in (1 / 3, 1, 3))
+"""What `target.learning_rate = "auto"` compares."""
 CHOICE = (
     BETWEEN,
     SMALLER,
@@ -166,6 +168,10 @@ STAGES = MappingProxyType(
             *_each([SMALLER], ["lite0-64"], 5, 0),
             *_each([SUM, HANDS[1]], ["lite2-last"], 5, 0),
             *_each([HANDS[1]], ["lite0-first"], 5, 0),
+        ],
+        "found": [
+            *_each(FOUND, ["resnet20-fashion", "mobilenet-clothes"], 5, 0),
+            *_each(FOUND, ["resnet20-fashion", "mobilenet-clothes"], 5, 1),
         ],
         "lengths": _each([SUM], ["resnet20-fashion", "lite0-64", "lite1-last"], 10, 0),
     }
