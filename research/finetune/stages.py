@@ -170,8 +170,10 @@ STAGES = MappingProxyType(
             *_each([HANDS[1]], ["lite0-first"], 5, 0),
         ],
         "found": [
-            *_each(FOUND, ["resnet20-fashion", "mobilenet-clothes"], 5, 0),
-            *_each(FOUND, ["resnet20-fashion", "mobilenet-clothes"], 5, 1),
+            *_each(FOUND, ["resnet20-fashion"], 5, 0),
+            *_each(FOUND, ["resnet20-fashion"], 5, 1),
+            *_each(FOUND, ["mobilenet-clothes"], 5, 0),
+            *_each(FOUND, ["mobilenet-clothes"], 5, 1),
         ],
         "lengths": _each([SUM], ["resnet20-fashion", "lite0-64", "lite1-last"], 10, 0),
     }
