@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,6 +96,9 @@ def search(
     page_path(report)
     if dry_run or create_only:
         context.refuse(["report"], "nothing is searched yet that a report could show")
+    if create_only and time is None and not (recipe and Path(recipe).is_dir()):
+        # with a time, they say how many candidates fit
+        context.refuse(["workers", "threads"], "nothing is trained here; give it to a worker")
     if dry_run:
         context.refuse(["source"], "a forecast does not know what is taken over")
     if recipe is None and source is None:

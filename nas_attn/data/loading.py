@@ -101,7 +101,7 @@ def _dataset(parts: Parts, section: DataSection, device: torch.device, task: Tas
     listings = {"train": home.train.listing, "validation": home.validation.listing}
     manifest = Manifest(classes, listings, parts.unread)
     redivided = _is_redivided(parts, section, home)
-    home = _used(home, section, section.seed)
+    home = _used(home, section, section.seed, task.labels)
     for part, name in ((home.train, "training"), (home.validation, "validation")):
         _check(replace(part, classes=classes), task.labels, name, section)
     # of the first division, for all: a network is normalised alike whichever seed it was trained
@@ -155,7 +155,7 @@ def _dataset(parts: Parts, section: DataSection, device: torch.device, task: Tas
     @lru_cache(maxsize=1)
     def divide(seed: int) -> Dataset:
         own = (section.seed, seed)
-        return dataset(_used(_halves(parts, section, task, own), section, own))
+        return dataset(_used(_halves(parts, section, task, own), section, own, task.labels))
 
     return replace(dataset(home), divide=divide, whole=lambda: split(parts.train))
 
@@ -173,13 +173,16 @@ def _halves(parts: Parts, section: DataSection, task: Task, seed: Seed) -> _Halv
     return _Halves(train.subset(left), train.subset(taken), drawn)
 
 
-def _used(halves: _Halves, section: DataSection, seed: Seed) -> _Halves:
+def _used(halves: _Halves, section: DataSection, seed: Seed, kind: Kind) -> _Halves:
     """The same without the training images that `data.train_subset` leaves out."""
     train = halves.train
     count = section.train_subset
     if count is None or count >= len(train):
         return halves
-    taken, _ = stratified(train.labels, count, seed, train.classes)
+    if kind == "tags":
+        taken, _ = train.divided(count, seed, kind)
+    else:
+        taken, _ = stratified(train.labels, count, seed, train.classes)
     return replace(halves, train=train.subset(taken))
 
 

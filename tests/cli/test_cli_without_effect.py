@@ -17,6 +17,7 @@ TESTED = ("test", "--placement", "stage1=se(reduction=2)", "--seeds", "2", "--wo
         (("test", "--difference", "0.1", "--quiet", "--dry-run"), "--difference"),
         (("search", "table.toml", "--report", "a.html", "--dry-run"), "--report"),
         (("search", "table.toml", "--report", "a.html", "--create-only"), "--report"),
+        (("search", "table.toml", "--workers", "2", "--create-only"), "--workers"),
     ],
 )
 def test_an_option_without_effect_is_an_error(

@@ -698,3 +698,6 @@ def test_rare_labels_are_in_training_whatever_the_seed(root: Path, seed: int) ->
     sums = np.array(targets_of(dataset.train)).sum(0)
     assert sums.min() >= 1
     assert [len(part) for part in parts(dataset)] == pytest.approx([26, 6, 8], abs=2)
+    few = load(root, seed=seed, train_subset=16)
+    assert len(few.train) == pytest.approx(16, abs=2)
+    assert np.array(targets_of(few.train)).sum(0).min() >= 1
