@@ -65,6 +65,7 @@ BEFORE = Images("cifar-before", ALL, 10000, enlarged=False)
 OTHERS = Images("cifar-others", LAST, 10000, enlarged=False)
 MOBILENET = Problem("torchvision:mobilenet_v3_small", 48, OTHERS, before=OTHERS, before_epochs=7)
 FEW = Images("cifar", FIRST, 300)
+RESNET18 = Problem("torchvision:resnet18", 48, OTHERS, before=OTHERS, before_epochs=5)
 LITE0 = Problem(f"{LITE}0", 96, FEW, "lite0.pt")
 FASHION = Images("fashion", ALL, 600, seed=3)
 PROBLEMS = MappingProxyType(
@@ -85,6 +86,8 @@ PROBLEMS = MappingProxyType(
         "mobilenet-few": replace(MOBILENET, images=FEW),
         "lite0-64": replace(LITE0, side=64),
         "mobilenet-clothes": replace(MOBILENET, images=FASHION),
+        "resnet18-few": replace(RESNET18, images=FEW),
+        "resnet18-clothes": replace(RESNET18, images=FASHION),
         "lite1-last": Problem(f"{LITE}1", 64, Images("cifar", LAST, 300, seed=4), "lite1.pt"),
         "lite2-last": Problem(f"{LITE}2", 64, Images("cifar", LAST, 300, seed=4), "lite2.pt"),
     }
@@ -174,6 +177,18 @@ STAGES = MappingProxyType(
             *_each(FOUND, ["resnet20-fashion"], 5, 1),
             *_each(FOUND, ["mobilenet-clothes"], 5, 0),
             *_each(FOUND, ["mobilenet-clothes"], 5, 1),
+            *_each(FOUND, ["lite1-last"], 5, 0),
+            *_each(FOUND, ["lite1-last"], 5, 1),
+        ],
+        "long": [
+            *_each([SUM, HANDS[1]], ["resnet20-fashion", "mobilenet-clothes"], 20, 0),
+            *_each([SUM, HANDS[1]], ["resnet20-fashion", "mobilenet-clothes"], 20, 1),
+            *_each([SUM, HANDS[1]], ["lite1-last"], 20, 0),
+        ],
+        "resnet18": [
+            *_each([SUM, *HANDS], ["resnet18-few", "resnet18-clothes"], 5, 0),
+            *_each([SUM, *HANDS], ["resnet18-few", "resnet18-clothes"], 5, 1),
+            *_each([SUM, HANDS[1]], ["resnet18-few", "resnet18-clothes"], 20, 0),
         ],
         "lengths": _each([SUM], ["resnet20-fashion", "lite0-64", "lite1-last"], 10, 0),
     }
