@@ -11,7 +11,7 @@ from statistics import fmean
 from research.evidence.comparisons import PublishedComparison, comparisons, trained_pairs
 from research.evidence.fitted import ExpectedGain, Situation, pooled
 from research.evidence.pooling import fitted_pairs
-from research.finetune import attention_gains
+from research.finetune import attention
 
 PAGE = Path(__file__).parent / "expect" / "where-attention-helps.md"
 TEMPLATE = PAGE.with_suffix(".template")
@@ -48,7 +48,7 @@ def page() -> str:
         segmenters=_segmenters(),
         source_list=_sources(),
         spreads=_spreads(),
-        fine_tuning=attention_gains.table(),
+        fine_tuning=attention.table(),
     )
 
 

@@ -28,8 +28,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas_attn import backbones
 from nas_attn.backbones.weight_files import COUNTER
-from research.finetune.images import Folder, Sources, folder_of
-from research.finetune.stages import PROBLEMS, STAGES, Problem, Recipe, Trial
+from research.finetune.stages import (
+    PROBLEMS,
+    STAGES,
+    Folder,
+    Problem,
+    Recipe,
+    Sources,
+    Trial,
+    folder_of,
+)
 
 ROWS = Path(__file__).parent / "rows.jsonl"
 RISING_SHARE = 0.2
