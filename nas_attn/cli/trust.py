@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,23 +23,21 @@ if TYPE_CHECKING:
     from nas_attn.recipe.recipe import Recipe
     from nas_attn.storage.opening import OpenStudy
 
-HARMLESS: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    ("backbone", "name"): ("torchvision:", "timm:", "smp:", "python:"),
-    ("data", "name"): ("folder:", "coco:", "python:"),
-}
-"""Setting -> how names begin there whose libraries run no code of somebody else."""
-HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
-"""In timm's names: somebody's repository or folder, which old versions read as pickles."""
+HARMLESS = re.compile(
+    r"(?<!\S)backbone=(torchvision|timm|smp|python):[^\s:(+]+(?![^\s(+])"
+    r"|^data=(folder|coco|python):(\w:)?[^:]*$"
+)
+"""Settings and parts of placements whose libraries run no code of somebody else. A second colon is
+of a hub or of a folder, which old versions of timm read as pickles.
+"""
 EXECUTED = ("ultralytics:", "yolo:", "timm:local-dir:")
 """How names of files and folders begin that their library executes."""
-FILES_OF_TIMM = frozenset({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"})
-"""Options of a backbone in which timm looks for a file, and old versions for a pickle."""
 READ_AS_DATA = frozenset({"weights", "onnx", "onnx-int8"})
 """Formats of exported networks that run no code of their author. torch reads a torch.export archive
 with a pickle and evaluates its expressions.
 """
-# in a placement: a class, or another backbone
-_CLASS_OR_BACKBONE = re.compile(r"(backbone=)?([\w.-]+:[^\s(+]+)")
+# whatever a text may name with a colon, without the site or the setting before it
+_NAMED = re.compile(r"[^\s=(+]*:[^\s(+]*")
 
 
 def is_here(path: str | Path) -> bool:
@@ -86,10 +85,11 @@ def check_export(file: Path, *, trust: bool) -> None:
         return
     # a card may be damaged, so nothing is assumed about it
     card: Mapping[str, Any] = read_card(file)
-    code = {*code_in(card.get("recipe")), *code_in({"data": _section(card.get("data"))})}
-    code.update(_code_of_placements([card.get("modules"), card.get("placement")]))
+    section = card["data"].get("section") if isinstance(card.get("data"), Mapping) else None
+    parts = [{"data": section}, card.get("recipe"), card.get("modules"), card.get("placement")]
+    code = [name for part in parts for name in code_in(part)]
     if card.get("format") not in READ_AS_DATA:
-        code.add(file.name)
+        code.append(file.name)
     ask_for_trust(str(file), code, trust=trust)
 
 
@@ -109,66 +109,41 @@ def ask_for_trust(path: str, named: Iterable[str], *, trust: bool) -> None:
 
 
 def code_in(value: Any, at: tuple[str, ...] = ()) -> Iterator[str]:
-    """Values of a recipe or a part of it that name Python objects, commands or files that a library
+    """What a recipe or a part of it names of Python objects, commands or files that a library
     executes; doubtful ones included. `at`: the keys that lead to the value.
     """
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from code_in(str(name), (*at, ""))
+            yield from code_in(str(name))
             yield from code_in(inner, (*at, str(name)))
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from code_in(inner, at)
-    elif isinstance(value, str) and _is_code(value, at):
-        yield value
+    elif isinstance(value, str):
+        yield from _named(value, at)
 
 
-def _is_code(text: str, at: tuple[str, ...]) -> bool:
-    if at and at[-1] in ("command", "evaluator"):
-        return True
-    if at[:2] == ("backbone", "options") and not FILES_OF_TIMM.isdisjoint(at[2:]):
-        return True
-    if ":" not in text or text in OF_PRESETS:
-        return False
-    return not text.startswith(HARMLESS.get(at, ("\0",))) or any(hub in text for hub in HUBS)
+def _named(text: str, at: tuple[str, ...]) -> list[str]:
+    # an option of a backbone may be a file, which its library reads as a pickle
+    if {"command", "evaluator"}.intersection(at[-1:]) or at[:2] == ("backbone", "options"):
+        return [text]
+    if text in OF_PRESETS:
+        return []
+    setting = f"{at[0]}={text}" if at[1:] == ("name",) else text
+    return _NAMED.findall(HARMLESS.sub("", setting))
 
 
 OF_PRESETS = frozenset(text for text in re.findall(r"'([\w.]+:[\w.]+)'", str(dict(tables.PRESETS))))
 """Objects of other packages that our own presets name."""
 
 
-def _section(data: Any) -> Any:
-    return data.get("section") if isinstance(data, Mapping) else None
-
-
-def _code_of_study(opened: OpenStudy) -> set[str]:
+def _code_of_study(opened: OpenStudy) -> Iterator[str]:
     """The code that a study's database names: in its recipe, its protocols, its networks."""
     store = opened.store
-    code = set(code_in(opened.recipe.model_dump(mode="json")))
-    for text in store.protocols.all().values():
-        code.update(code_in(_document(text)))
-    placements = [str(candidate.placement) for candidate in store.candidates()]
-    placements += [str(row.run.placement) for row in store.queue.rows()]
-    code.update(
-        _code_of_placements([*placements, *map(_document, store.validations.all().values())])
-    )
-    return code
-
-
-def _document(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        # whoever needs it says that it is damaged
-        return None
-
-
-def _code_of_placements(value: Any) -> Iterator[str]:
-    """The code in placements, wherever they stand in a value."""
-    if isinstance(value, str):
-        for backbone, kind in _CLASS_OR_BACKBONE.findall(value):
-            if not backbone or _is_code(kind, ("backbone", "name")):
-                yield kind
-    elif isinstance(value, list | Mapping):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _code_of_placements(inner)
+    yield from code_in(opened.recipe.model_dump(mode="json"))
+    for text in (*store.protocols.all().values(), *store.validations.all().values()):
+        # whoever needs a damaged one says so
+        with suppress(ValueError):
+            yield from code_in(json.loads(text))
+    yield from code_in([str(candidate.placement) for candidate in store.candidates()])
+    yield from code_in([str(row.run.placement) for row in store.queue.rows()])

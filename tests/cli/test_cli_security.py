@@ -364,7 +364,7 @@ def test_code_that_was_overlooked_in_a_foreign_recipe_does_not_run_either(
     here: Path, nas, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
     """Nothing is found in the recipe; what it names is refused when it is to be imported."""
-    monkeypatch.setattr("nas_attn.cli.trust._is_code", lambda text, at: False)
+    monkeypatch.setattr("nas_attn.cli.trust._named", lambda text, at: [])
     (here.parent / "there" / "study.toml").write_text(TINY.replace(*OVERLOOKED[setting]))
     ended = nas("search", "../there/study.toml", "--dry-run")
     assert "': read it, then add --trust" in ended.error
