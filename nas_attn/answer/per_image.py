@@ -1,4 +1,4 @@
-"""Networks' mistakes, from labels and results per image: shares by class, confusions, and the
+"""Networks' mistakes, from labels and results per image: shares by class, and the
 largest errors of numbers.
 """
 
@@ -98,10 +98,6 @@ class Mistakes:
     images: tuple[int, ...]
     # of each network, by class, 0 to 1
     shares: tuple[tuple[float | None, ...], ...]
-    confusion: tuple[NDArray[np.float64] | None, ...] = field(compare=False)
-    """Per network (classes, classes): the share of each true class (row) that is found as each
-    class; for boxes the last means: no box.
-    """
     # of numbers: the images on which the first network is off most, `MOST_ERRORS` at most
     worst: tuple[LargeError, ...] = ()
 
@@ -168,7 +164,6 @@ def mistakes(
             tuple(None if math.isnan(share) else share for share in _mean(of).tolist())
             for of in tables
         ),
-        confusion=tuple(_confusion(of) for of in read),
     )
 
 
@@ -192,7 +187,6 @@ def _errors(keys: tuple[str, ...], read: Sequence[Sequence[_Read]]) -> Mistakes:
         classes=(),
         images=(),
         shares=((),) * len(keys),
-        confusion=(None,) * len(keys),
         worst=errors,
     )
 
@@ -220,24 +214,3 @@ def _shares(run: _Read) -> NDArray[np.float64] | None:
 def _mean(rows: Sequence[Any]) -> NDArray[np.float64]:
     """The mean over the rows of what is not NaN in them; NaN where all are."""
     return np.asarray(np.ma.masked_invalid(rows).mean(0).filled(np.nan))
-
-
-def _confusion(runs: Sequence[_Read]) -> NDArray[np.float64] | None:
-    labels = runs[0].labels
-    classes = len(labels.classes)
-    counts = [np.array(run.answers.counts, float) for run in runs if run.answers.counts is not None]
-    total = sum(counts[1:], counts[0]) if counts else np.zeros((classes, classes))
-    for run in runs:
-        if run.answers.counts is None and (answers := _found(run)) is not None:
-            np.add.at(total, (run.labels.numbers, answers), 1)
-    return total / np.maximum(total.sum(1, keepdims=True), 1) if total.any() else None
-
-
-def _found(run: _Read) -> NDArray[np.int64] | None:
-    """(images,) the class that a classifier predicts for each of the run's images."""
-    right = _right(run)
-    if run.answers.wrong is None or right is None:
-        return None
-    classes = run.labels.numbers.astype(np.int64)
-    classes[right == 0] = run.answers.wrong
-    return classes

@@ -17,10 +17,11 @@ from nas_attn.answer.answer_text import rows as card_rows
 from nas_attn.answer.candidates import candidate_label
 from nas_attn.answer.headline import headline
 from nas_attn.answer.reasons import remarks
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
+from nas_attn.model import TARGET_RUNG, TESTED
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.report.columns import columns, compared, rows, tags
-from nas_attn.report.estimates import provenance
 from nas_attn.report.figures import all_figures
 from nas_attn.report.figures.drawing import titled
 from nas_attn.system.wrapping import Line, glued
@@ -155,6 +156,15 @@ def _paragraphs(answer: Answer) -> Iterator[str]:
         f" allows for luck. After the search, the artifact {SHEET} is the table above."
     )
     yield f"Estimates {provenance(now, now.metric)}, with 95 % intervals; not a claim."
+
+
+def provenance(now: Snapshot, metric: str) -> str:
+    """The training and the images that the estimates of a metric are about."""
+    model = now.evidence.get(metric)
+    if model is None or model.rung < TARGET_RUNG:
+        return "from the search's training, on the validation images"
+    images = "test" if model.rung >= TESTED else "validation"
+    return f"for training as the target says, on the {images} images"
 
 
 def _said(row: Line) -> str:

@@ -20,7 +20,7 @@ from nas_attn.answer.headline import headline
 from nas_attn.answer.pair_tests import ValidationResult
 from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.reasons import reasons, remarks
-from nas_attn.answer.snapshot import STATES, Snapshot
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
 from nas_attn.errors import StudyError, several
 from nas_attn.latency.ratios import not_alone
@@ -28,7 +28,6 @@ from nas_attn.recipe import units
 from nas_attn.recipe.reading import write_toml
 from nas_attn.report import page_tables
 from nas_attn.report.columns import named
-from nas_attn.report.estimates import estimates_sentences
 from nas_attn.report.figures import all_figures, effects_name
 from nas_attn.report.figures.drawing import unbroken
 from nas_attn.report.templating import plotly_script, templates, trusted, when
@@ -37,7 +36,6 @@ from nas_attn.system.paths import user_path, write_whole
 SECTIONS: Mapping[str, str] = {
     "tests": "Tests",
     "front": "Front and baselines",
-    "estimates": "What the estimates mean",
     "effects": "What each choice does",
     "mistakes": "What the networks get wrong",
     "maps": "Where attention is strong",
@@ -114,7 +112,6 @@ def render(answer: Answer, choice: Chosen | None = None, beside: Beside = NOTHIN
     parts = {
         "tests": [_tested(now, result) for result in reversed(now.validations)],
         "front": True,
-        "estimates": list(estimates_sentences(now)),
         "effects": {"of": _effects(answer, figures)} if both_effects(now) else None,
         "mistakes": _mistakes(answer, beside),
         "maps": beside.maps,
@@ -127,7 +124,6 @@ def render(answer: Answer, choice: Chosen | None = None, beside: Beside = NOTHIN
     context = {
         **_card(answer),
         "choice": choice and {"view": choice.view, "sentences": choice_sentences(now, choice)},
-        "tiles": _tiles(now),
         "fronts": [drawn for name, drawn in figures.items() if name.startswith("front")],
         "new_images": model is not None and model.on_new_images,
         **parts,
@@ -176,22 +172,9 @@ def _mistakes(answer: Answer, beside: Beside) -> dict[str, Any] | None:
     names = [named(answer, key) for key in mistakes.keys]
     return {
         "classes": page_tables.mistakes_table(mistakes, names),
-        "confusions": page_tables.confusions(mistakes, names),
         "errors": beside.errors,
         "first": names[0],
     }
-
-
-def _tiles(now: Snapshot) -> list[tuple[str, str]]:
-    """How far the study is: numbers, and what they count."""
-    seconds = sum(point.wall_s for view in now.candidates for point in view.scores)
-    states = [(str(now.counts[state]), state) for state in STATES if now.counts[state]]
-    return [
-        (f"{len(now.candidates)} of {now.planned}", "candidates"),
-        (str(len(now.front)), "on the front"),
-        *states,
-        (units.duration(seconds), "of training"),
-    ]
 
 
 def _tested(now: Snapshot, result: ValidationResult) -> dict[str, Any]:

@@ -9,16 +9,14 @@ from typing import NamedTuple
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.candidates import candidate_label, metrics_shown
 from nas_attn.answer.effects import Effects
+from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.pair_tests import ValidationResult
 from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation_text import validation_rows
 from nas_attn.recipe import units
 from nas_attn.report.columns import Column, columns, judged, tags
-from nas_attn.report.estimates import gains_of_runs
 
-# With more classes, a matrix has only those that are found worst
-MATRIX_CLASSES = 40
 # Letters of a reason that has a line of its own
 WIDE_LETTERS = 40
 TITLES_OF_CLASSES: Mapping[str, str] = {"mean_iou": "IoU", "mean_ap": "average precision"}
@@ -36,8 +34,6 @@ class Cell(NamedTuple):
     tags: tuple[str, ...] = ()
     wide: bool = False
     bold: bool = False
-    # How dark its ground is, in percent
-    shade: int = 0
 
     @property
     def says_nothing(self) -> bool:
@@ -58,8 +54,6 @@ class Table(NamedTuple):
     # Its id in the page
     name: str = ""
     sortable: bool = False
-    # Read across and down, so that a phone scrolls it; of others, a phone shows each row as a card
-    matrix: bool = False
 
     def informative(self) -> Table:
         """The same without the columns that say nothing in any row."""
@@ -120,6 +114,22 @@ def front_table(answer: Answer) -> Table | None:
         for view in now.shown
     ]
     return Table("The front, and the baselines beside it", head, rows).informative()
+
+
+def gains_of_runs(now: Snapshot, metric: str, view: CandidateView) -> list[float]:
+    """The gain of each of a candidate's runs at the last rung over the bare backbone's run of the
+    same seed, where there is one; positive is better.
+    """
+    last = now.recipe.training.last_rung
+
+    def scores(of: CandidateView | None) -> dict[int, float]:
+        points = () if of is None else of.scores
+        ended = (point for point in points if point.rung == last and metric in point.metrics)
+        return {point.seed: point.metrics[metric] for point in ended}
+
+    level = scores(now.bare)
+    sign = sign_of(now.recipe, metric)
+    return [sign * (of - level[seed]) for seed, of in scores(view).items() if seed in level]
 
 
 def _gains(now: Snapshot, view: CandidateView) -> Cell:
@@ -187,32 +197,6 @@ def mistakes_table(summary: Mistakes, names: Sequence[str]) -> Table | None:
     title = TITLES_OF_CLASSES.get(summary.what) or units.title(summary.what)
     caption = f"{title[:1].upper()}{title[1:]} of each class on the validation images"
     return Table(caption, head, rows, "by-class", sortable=True)
-
-
-def confusions(summary: Mistakes, names: Sequence[str]) -> list[Table]:
-    """Each network's confusion matrix, in percent of the true class; of many classes only the most
-    confused ones.
-    """
-    tables = []
-    classes = (*summary.classes, "nothing")
-    for name, matrix in zip(names, summary.confusion, strict=True):
-        if matrix is None:
-            continue
-        right = {at: matrix[at, at] if matrix[at].any() else math.inf for at in range(len(matrix))}
-        kept = sorted(sorted(right, key=right.__getitem__)[:MATRIX_CLASSES])
-        head = ["class \u2193 found \u2192", *(classes[at] for at in kept)]
-        rows = [
-            TableRow([Cell(classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)])
-            for i in kept
-        ]
-        caption = f"What the classes are taken for by {name}, in % of the class"
-        tables.append(Table(caption, head, rows, matrix=True))
-    return tables
-
-
-def _taken(share: float, *, right: bool) -> Cell:
-    text = f"{100 * share:.1f}" if share >= 0.0005 else ""
-    return Cell(text, share, bold=right, shade=0 if right else round(100 * share))
 
 
 def retrained_table(now: Snapshot) -> Table | None:

@@ -43,7 +43,8 @@ def learning_curves(answer: Answer) -> go.Figure | None:
     figure.update_xaxes(title_text="epochs")
     measure(figure, "y", metric)
     how = "A line is one run; a cross ends a run that was stopped early."
-    return tell(figure, _message(answer, metric), how)
+    title = units.title(metric)
+    return tell(figure, f"{title[:1].upper()}{title[1:]} of each run as it trains.", how)
 
 
 def _curves(
@@ -72,19 +73,3 @@ def _curves(
         text=texts,
         hovertemplate="%{text}<extra></extra>",
     )
-
-
-def _message(answer: Answer, metric: str) -> str:
-    """Where the curves of the recommended network and of the bare backbone end."""
-    now = answer.now
-    training = now.recipe.training
-    ends = {}
-    for view in (now.find(answer.taken_key or ""), now.bare):
-        evidence = None if view is None else now.searched.get(view.key)
-        if view is not None and evidence is not None and view.rung == training.last_rung:
-            name = "the bare backbone" if view.is_bare else "the recommended network"
-            ends[name] = units.value(metric, evidence.estimates[view.key].mean)
-    if not ends:
-        return "No compared run has reached the last rung yet."
-    said = ", ".join(f"{name} is at {value}" for name, value in ends.items())
-    return f"After {several(training.rungs[-1], 'epoch')}, {said}."

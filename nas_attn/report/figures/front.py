@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,6 @@ from nas_attn.report.figures.drawing import STYLES, blank_figure, factor, hover,
 
 # Pixels, without the title
 FRONT_HEIGHT = 460
-# Pixels of the invisible mark that keeps a name at its distance
-NAME_DISTANCE = 22
 # A value and the ends of its 95 % interval
 Ends = tuple[float, float, float]
 
@@ -59,10 +57,10 @@ def _front(answer: Answer, other: str | None) -> go.Figure:
     roles: dict[Role, list[FrontPoint]] = {one: [] for one in STYLES}
     for point in points:
         roles[role(answer, point.view)].append(point)
+    names = _names(answer, points)
     for of, members in roles.items():
         if members:
-            figure.add_trace(_trace(answer, of, members))
-    figure.add_trace(_names(answer, points))
+            figure.add_trace(_trace(answer, of, members, names))
     how = "A point is a candidate, with its 95 % interval; the line is the front."
     return tell(figure, front_message(answer), how)
 
@@ -70,36 +68,20 @@ def _front(answer: Answer, other: str | None) -> go.Figure:
 def front_message(answer: Answer) -> str:
     """Who gains most and what that costs, or that no gain is shown."""
     now = answer.now
-    metric = now.primary
+    metric = now.primary or ""
     views = [v for v in now.candidates if v.state == "scored" and metric in v.gains]
-    if metric is None or not views or objective_name(now.objectives[0]) != metric:
-        count = len(now.front)
-        verb = "is" if count == 1 else "are"
+    if not views:
         scored = several(now.counts["scored"], "scored candidate")
-        return f"{count} of {scored} {verb} on the front."
+        return f"Of {scored}, {len(now.front)} on the front."
     better = [view for view in views if view.gains[metric].low > 0]
     if not better:
-        worse = sum(view.gains[metric].high < 0 for view in views)
-        lose = f", and {worse} of {len(views)} to lose" if worse else ""
-        return f"No candidate is shown to gain{lose}: what else looks like it may be chance."
+        return "No candidate is shown to gain: what else looks like it may be chance."
     most = max(better, key=lambda view: view.gains[metric].mean)
-    so_far = "" if now.brief is None else "So far: "
-    said = f"{short_name(most)} gains most, {_gain_at(metric, most)}"
-    taken = now.find(answer.taken_key or "")
-    if taken is not None and taken.is_bare:
-        said += "; the answer keeps the bare backbone"
-    elif taken is not None and taken is not most and metric in taken.gains:
-        if taken.gains[metric].high >= most.gains[metric].mean:
-            said = "none is shown to gain more"
-        said = f"Recommended: {short_name(taken)}, {_gain_at(metric, taken)}; {said}"
-    return f"{so_far}{said}."
-
-
-def _gain_at(metric: str, view: CandidateView) -> str:
-    """`+2.82 ± 0.68 points at 1.59 × latency`."""
-    gain = view.gains[metric]
-    size = units.plus_minus(metric, gain.mean, (gain.high - gain.low) / 2)
-    return size if view.latency is None else f"{size} at {view.latency.ratio:.2f} × latency"
+    gain = most.gains[metric]
+    said = units.plus_minus(metric, gain.mean, (gain.high - gain.low) / 2)
+    if most.latency is not None:
+        said += f" at {most.latency.ratio:.2f} × latency"
+    return f"{short_name(most)} gains most, {said}."
 
 
 def _points(now: Snapshot, other: str | None) -> list[FrontPoint]:
@@ -128,17 +110,23 @@ def _ends(now: Snapshot, view: CandidateView, objective: str) -> Ends | None:
     return (by * value,) * 3 if of is None else (by * value, by * of.low, by * of.high)
 
 
-def _trace(answer: Answer, of: Role, points: Sequence[FrontPoint]) -> go.Scatter:
+def _trace(
+    answer: Answer, of: Role, points: Sequence[FrontPoint], names: Mapping[str, str]
+) -> go.Scatter:
     style = STYLES[of]
     trace = go.Scatter(
         x=[point.x[0] for point in points],
         y=[point.y[0] for point in points],
-        mode="markers",
+        mode="markers+text",
         name=of,
         marker={"color": style.colour, "symbol": style.symbol, "size": style.size},
-        text=[hover(answer, point.view) for point in points],
+        text=[html.escape(names.get(point.view.key, "")) for point in points],
+        textposition="top center",
+        textfont={"size": 12},
+        cliponaxis=False,
+        hovertext=[hover(answer, point.view) for point in points],
         customdata=[str(point.view.placement) for point in points],
-        hovertemplate="%{text}<extra></extra>",
+        hovertemplate="%{hovertext}<extra></extra>",
     )
     if of is not Role.SEARCHED:
         trace.error_x = _bars([point.x for point in points], style.colour)
@@ -169,30 +157,16 @@ def _staircase(points: Sequence[FrontPoint], shape: str) -> go.Scatter:
     )
 
 
-def _names(answer: Answer, points: Sequence[FrontPoint]) -> go.Scatter:
-    """Names beside the recommended, the bare backbone and both ends of the front; the others are
+def _names(answer: Answer, points: Sequence[FrontPoint]) -> dict[str, str]:
+    """Key -> name, of the recommended, the bare backbone and both ends of the front; the others are
     read by pointing, and in the table.
     """
     front = sorted((p for p in points if p.view.on_front), key=lambda point: point.x[0])
-    wanted = {point.view.key for point in (*front[:1], *front[-1:])}
-    named = [
-        p
-        for p in points
-        if p.view.key in wanted or role(answer, p.view) in (Role.RECOMMENDED, Role.BARE)
-    ]
-    names = short_names([point.view for point in named])
-    middle = sum(f([p.x[0] for p in points], default=0.0) for f in (min, max)) / 2
-    return go.Scatter(
-        x=[point.x[0] for point in named],
-        y=[point.y[0] for point in named],
-        text=[html.escape(names[point.view.key]) for point in named],
-        # towards the middle, where there is room
-        textposition=["top right" if p.x[0] <= middle else "bottom left" for p in named],
-        mode="markers+text",
-        marker={"size": NAME_DISTANCE, "opacity": 0},
-        textfont={"size": 12},
-        hoverinfo="skip",
-        showlegend=False,
-        cliponaxis=False,
-        name="names",
+    ends = {point.view.key for point in (*front[:1], *front[-1:])}
+    return short_names(
+        [
+            p.view
+            for p in points
+            if p.view.key in ends or role(answer, p.view) in (Role.RECOMMENDED, Role.BARE)
+        ]
     )
