@@ -111,7 +111,7 @@ def _gain(answer: Answer, found: Shown) -> str:
     if found.before is not None and found.after is not None:
         half = (found.high - found.low) / 2
         where = " of the test images" if found.on_test_images else ""
-        values = units.change(metric, found.before, found.after, half)
+        values = units.values(metric, [found.before, found.after], half, " → ")
         change = f": {units.title(metric)} {values}{where}"
     name = found.of.label
     if answer.verdict == "early":

@@ -256,8 +256,9 @@ def _estimated(estimate: Mapping[str, float], name: str) -> str:
     """`accuracy 72.6 % (72.0 to 73.2 %)`."""
     low = estimate["low"]
     high = estimate["high"]
-    value = units.value_within(name, estimate["mean"], low, high)
-    return f"{name} {value} ({units.value_range(name, low, high)})"
+    half = (high - low) / 2
+    value = units.values(name, [estimate["mean"]], half)
+    return f"{name} {value} ({units.values(name, [low, high], half, ' to ')})"
 
 
 def against_torch(facts: Mapping[str, Any]) -> str:

@@ -148,14 +148,7 @@ def bare_plus_minus(objective: str, number: float, half: float) -> str:
 
 
 def gained(objective: str, mean: float, low: float, high: float) -> str:
-    """Writes a difference with its 95 % interval: `+2.8 points (+2.1 to +3.5)`.
-
-    Args:
-        objective: the quantity.
-        mean: its difference, of shares as −1 to 1.
-        low: the lower end of its 95 % interval.
-        high: the upper end.
-    """
+    """A difference with its 95 % interval: `+2.8 points (+2.1 to +3.5)`."""
     amount = _with_unit(objective, signed_within(objective, mean, (high - low) / 2))
     return f"{amount} ({_ends(objective, low, high)})"
 
@@ -186,50 +179,21 @@ def _ends(objective: str, low: float, high: float) -> str:
     return " to ".join(signed_within(objective, end, (high - low) / 2) for end in (low, high))
 
 
-def value_within(objective: str, number: float, low: float, high: float) -> str:
-    """Writes a value with as many digits as its 95 % interval supports: `72.4 %`, `1.63 ×`.
-
-    Args:
-        objective: the quantity.
-        number: its value, a share as 0 to 1.
-        low: the lower end of its 95 % interval.
-        high: the upper end.
-    """
-    return _values(objective, [number], (high - low) / 2, "")
-
-
 def value_plus_minus(objective: str, number: float, low: float, high: float) -> str:
-    """Writes a value and half of its 95 % interval: `72.4 ± 0.8 %`, `1.63 ± 0.14 ×`.
-
-    Args:
-        objective: the quantity.
-        number: its value, a share as 0 to 1.
-        low: the lower end of its 95 % interval.
-        high: the upper end.
-    """
+    """A value and half of its 95 % interval: `72.4 ± 0.8 %`, `1.63 ± 0.14 ×`."""
     half = (high - low) / 2
-    return _values(objective, [number, half], half, " ± ")
+    return values(objective, [number, half], half, " ± ")
 
 
-def value_range(objective: str, low: float, high: float) -> str:
-    """The interval of a value: `82 to 100 %`."""
-    return _values(objective, [low, high], (high - low) / 2, " to ")
-
-
-def change(objective: str, before: float, after: float, half: float) -> str:
-    """Writes two values, with as many digits as their difference supports: `69.8 → 72.6 %`.
+def values(objective: str, numbers: Sequence[float], half: float, between: str = "") -> str:
+    """Writes values with as many digits as an interval supports, and one sign: `69.8 → 72.6 %`.
 
     Args:
         objective: the quantity.
-        before: its first value, a share as 0 to 1.
-        after: its second one.
-        half: half of the 95 % interval of their difference.
+        numbers: its values; of a share as 0 to 1.
+        half: half of the 95 % interval.
+        between: what stands between two values.
     """
-    return _values(objective, [before, after], half, " → ")
-
-
-def _values(objective: str, numbers: Sequence[float], half: float, between: str) -> str:
-    """Values with as many digits as an interval of this half-width supports, and one sign."""
     kind = unit(objective)
     if kind.value_decimals is None or not 0 < half < math.inf:
         return between.join(value(objective, number) for number in numbers)
