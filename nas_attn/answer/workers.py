@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas_attn.storage.opening import OpenStudy
-from nas_attn.storage.rows import FormerWorker, WorkerRow
+from nas_attn.storage.rows import WorkerRow
 from nas_attn.storage.work import SILENT_S
 from nas_attn.system.processes import is_dead, machine_and_pid
 
@@ -31,38 +31,9 @@ class WorkerView:
         return self.state in ("working", "waiting")
 
 
-@dataclass(frozen=True, slots=True)
-class FormerView:
-    """A worker that has ended, and what it has written. Times in Unix seconds."""
-
-    machine: str
-    pid: str
-    device: str
-    began_at: float
-    left_at: float
-    # `left` in order, or `lost`
-    ending: str
-    scores: int
-    sessions: int
-
-
 def workers_of(opened: OpenStudy) -> tuple[WorkerView, ...]:
     """The study's workers and their tasks."""
     return tuple(_view(row, local=opened.store.is_local) for row in opened.store.workers.rows())
-
-
-def former_view(row: FormerWorker) -> FormerView:
-    machine, pid = machine_and_pid(row.owner)
-    return FormerView(
-        machine=machine,
-        pid=pid,
-        device=row.device,
-        began_at=row.began_at,
-        left_at=row.left_at,
-        ending=row.ending,
-        scores=row.scores,
-        sessions=row.sessions,
-    )
 
 
 def _view(row: WorkerRow, *, local: bool) -> WorkerView:

@@ -4,7 +4,9 @@ out, with the examples of a command's docstring at its end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +16,13 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 from nas_attn.errors import UserError
 from nas_attn.system.paths import DEFAULT_URL
 
-MAIN = "Options"
-CHOICE = "Which network"
-EFFORT = "How runs are carried out"
 COMMON_PANEL = "Options of every command, before or after its name"
-PANELS = (MAIN, CHOICE, EFFORT)
-"""Panels of options, in the order of the help. An option without one is a main option."""
 
 METAVARS = {int: "N", float: "N", str: "TEXT", list[str]: "TEXT", Path: "PATH"}
 """Type of an option -> what stands for its value in the help."""
 
 EXAMPLES = "\n\nExamples:\n"
 """In a command's docstring, what follows it stands at the end of the help."""
-Records = Iterable[tuple[str, tuple[str, str]]]
-"""(panel, (name of an option or a command, what it does))."""
 
 
 class Context(typer.Context):
@@ -70,7 +65,7 @@ def keep(context: Any, parameter: Any, value: Any) -> None:
 
 
 class Command(TyperCommand):
-    """A command whose help shows its options by panel."""
+    """A command whose help ends with examples."""
 
     context_class = Context
 
@@ -86,41 +81,12 @@ class Command(TyperCommand):
             elif kind is not None:
                 parameter.metavar = METAVARS.get(kind.annotation)
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Writes the arguments, then the options by panel, then the names of the common ones."""
-        records: list[tuple[str, tuple[str, str]]] = []
-        common = []
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is None:
-                continue
-            panel = getattr(parameter, "rich_help_panel", None) or MAIN
-            if isinstance(parameter, TyperArgument):
-                panel = "Arguments"
-                record = (str(parameter.metavar), record[1])
-            if panel == COMMON_PANEL or parameter.name == "help":
-                common.append(min(parameter.opts, key=len))
-            else:
-                records.append((panel, record))
-        write_panels(formatter, records, ["Arguments", *PANELS])
-        with formatter.section(COMMON_PANEL):
-            formatter.write_text(f"{', '.join(common)}: see nas-attn --help")
-
     def format_epilog(self, _ctx: Any, formatter: Any) -> None:
-        """Writes the examples as they stand in the docstring."""
+        """Writes where the common options stand, and the examples as they do in the docstring."""
+        formatter.write_paragraph()
+        formatter.write_text(f"{COMMON_PANEL}, like --json and --storage: nas-attn --help")
         if self.epilog:
             formatter.write(f"{EXAMPLES[1:]}{self.epilog}\n")
-
-
-def write_panels(formatter: Any, records: Records, order: Sequence[str]) -> None:
-    """Writes records under the headings of their panels, in this order; no heading without any."""
-    rows: dict[str, list[tuple[str, str]]] = {panel: [] for panel in order}
-    for panel, record in records:
-        rows.setdefault(panel, []).append(record)
-    for panel, own in rows.items():
-        if own:
-            with formatter.section(panel):
-                formatter.write_dl(own)
 
 
 class Group(TyperGroup):
@@ -136,27 +102,21 @@ class Group(TyperGroup):
         for parameter in common:
             parameter.callback = parameter.callback or keep
             parameter.expose_value = False
+        unlisted = [copy(parameter) for parameter in common]
+        for parameter in unlisted:
+            parameter.hidden = True
         for command in self.commands.values():
-            command.params += common
+            command.params += unlisted
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the commands under the headings of their panels, then the options."""
-        shown = {
-            name: command
-            for name in self.list_commands(ctx)
-            if (command := self.get_command(ctx, name)) is not None and not command.hidden
-        }
-        width = formatter.width - 6 - max(map(len, shown), default=0)
-        records = [
-            (
-                getattr(command, "rich_help_panel", None) or "Commands",
-                (name, command.get_short_help_str(width)),
-            )
-            for name, command in shown.items()
-        ]
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                panel = getattr(parameter, "rich_help_panel", None) or MAIN
-                records.append((panel, record))
-        write_panels(formatter, records, list(dict.fromkeys(panel for panel, _ in records)))
+        panels = defaultdict(list)
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for name, command in self.commands.items():
+            panel = getattr(command, "rich_help_panel", "Commands")
+            panels[panel].append((name, command.get_short_help_str(width)))
+        records = (parameter.get_help_record(ctx) for parameter in self.get_params(ctx))
+        panels["Options"] = [record for record in records if record is not None]
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)

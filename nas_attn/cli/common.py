@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import re
-import stat
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -19,7 +18,7 @@ import typer
 from typer import Argument, Option
 
 from nas_attn.answer.criteria import Criteria
-from nas_attn.cli.commands import CHOICE, EFFORT, Context
+from nas_attn.cli.commands import Context
 from nas_attn.errors import (
     BackboneError,
     ExitStatus,
@@ -63,7 +62,6 @@ def check_output() -> None:
         number = sys.stdout.fileno()
         # a device that is full refuses even nothing
         os.write(number, b"")
-        _check_disk(number)
     except OSError as error:
         # else it is not a file of the system, as in a notebook
         if error.errno in NOT_WRITTEN:
@@ -71,16 +69,6 @@ def check_output() -> None:
                 f"{not_written(error)}, and the answer would be lost: make room, or send it"
                 " elsewhere"
             ) from None
-
-
-def _check_disk(number: int) -> None:
-    """Raises OSError: the file of this number lies on a full disk."""
-    if sys.platform != "win32" and stat.S_ISREG(os.fstat(number).st_mode):
-        disk = os.fstatvfs(number)
-        free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
-        # some file systems count nothing
-        if disk.f_blocks and not free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -268,7 +256,6 @@ Workers = Annotated[
         min=1,
         max=256,
         help="Worker processes here; default: one per core, at most 4; up to 4 per GPU.",
-        rich_help_panel=EFFORT,
     ),
 ]
 Threads = Annotated[int | None, Option("--threads", min=1, max=1024, hidden=True)]
@@ -279,7 +266,6 @@ Device = Annotated[
         "--device",
         metavar="DEVICE",
         help="Where to train: auto, cpu, cuda, cuda:1.",
-        rich_help_panel=EFFORT,
     ),
 ]
 Settings = Annotated[
@@ -312,7 +298,6 @@ MaxLatencyRatio = Annotated[
     Option(
         "--max-latency-ratio",
         help="The best with at most this many times the bare backbone's latency.",
-        rich_help_panel=CHOICE,
     ),
 ]
 MaxLatencyMs = Annotated[
@@ -320,7 +305,6 @@ MaxLatencyMs = Annotated[
     Option(
         "--max-latency-ms",
         help="The best with at most this many ms on the machine that measured.",
-        rich_help_panel=CHOICE,
     ),
 ]
 MinAccuracy = Annotated[
@@ -332,7 +316,6 @@ MinAccuracy = Annotated[
             "The fastest with at least this accuracy (0.7); with a latency limit, the best within"
             " it."
         ),
-        rich_help_panel=CHOICE,
     ),
 ]
 Placements = Annotated[
@@ -345,7 +328,6 @@ ChosenPlacement = Annotated[
         "--placement",
         metavar="PLACEMENT",
         help="This network: its placement in notation, its label or the number of its trial.",
-        rich_help_panel=CHOICE,
     ),
 ]
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
     Effort,
     at_storage,
@@ -21,6 +21,7 @@ from nas_attn.cli.common import (
     print_json,
     quiet_optuna,
     say_lines,
+    study_named,
 )
 from nas_attn.cli.trust import check_recipe, check_typed
 from nas_attn.errors import StudyError
@@ -28,8 +29,9 @@ from nas_attn.latency.machine import fingerprint
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import TOML_PATH, load_recipe, study_name
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.searching.prepare.beginning import move_here
+from nas_attn.searching.prepare.beginning import create, move_here
 from nas_attn.searching.prepare.checks import check
+from nas_attn.searching.prepare.clock import SearchTime
 from nas_attn.searching.prepare.estimate import (
     SearchEstimate,
     estimate,
@@ -62,7 +64,7 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """What `search` is asked for."""
+    """What `search` is asked for, and what comes of it before the first run."""
 
     effort: Effort
     """How runs are carried out."""
@@ -102,139 +104,165 @@ class SearchRequest:
         """The number of workers for which a time is reckoned."""
         return self.effort.workers or default_workers(self.effort.device)
 
+    @property
+    def runs_by(self) -> Effort:
+        """How runs are carried out: with the workers for which a time was reckoned."""
+        return replace(self.effort, workers=self.workers) if self._is_timed else self.effort
 
-def recipe_for(
-    request: SearchRequest, source: OpenStudy | None
-) -> tuple[Recipe, FolderSearch | None]:
-    """Reads the recipe, or makes the one that searches a folder of images in the time.
+    @property
+    def clock(self) -> SearchTime:
+        """The time of the search, which has begun with the command."""
+        stated = self.stated_trials
+        unlimited = 0 if stated is not None else self.plan.recipe.search.trials
+        return SearchTime(self.limit_s, self.began, stated, unlimited=unlimited)
 
-    Args:
-        request: what is asked for.
-        source: the study from which the new one takes over.
+    @property
+    def plan(self) -> SearchPlan:
+        """The search."""
+        return self._asked[0]
 
-    Raises:
-        UserError: what is asked for cannot be searched, or is not trusted.
-    """
-    changes = request.changes
-    trust = request.effort.context.trust
-    named = {key: str(changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
-    check_typed(named["backbone"], named["data"], trust=trust)
-    quiet_optuna()
-    folder = None
-    if request.recipe is None:
-        assert source is not None
-        recipe = recipe_like(source, changes)
-    elif os.path.isdir(request.recipe):
-        recipe, folder = _of_folder(request, request.recipe)
-    else:
-        ways = f"{TOML_PATH} or of a folder of images"
-        recipe = load_recipe(request.recipe, overrides=changes, ways=ways)
-    if len(recipe.name) > LONGEST_NAME:
-        raise StudyError(
-            f"the study's name has {len(recipe.name)} letters, too many for the names of its files:"
-            f" give --name with at most {LONGEST_NAME}"
+    @cached_property
+    def _asked(self) -> tuple[SearchPlan, FolderSearch | None]:
+        """The search, and what was chosen for a folder of classes; read once. Raises UserError: it
+        cannot be searched, or is not trusted.
+        """
+        context = self.effort.context
+        known = None
+        if self.source is not None:
+            known = study_named(context, self.source, runs_code=True)
+        named = {key: str(self.changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
+        check_typed(named["backbone"], named["data"], trust=context.trust)
+        quiet_optuna()
+        folder = None
+        if self.recipe is None:
+            assert known is not None
+            recipe = recipe_like(known, self.changes)
+        elif os.path.isdir(self.recipe):
+            recipe, folder = self._of_folder(self.recipe)
+        else:
+            ways = f"{TOML_PATH} or of a folder of images"
+            recipe = load_recipe(self.recipe, overrides=self.changes, ways=ways)
+        if len(recipe.name) > LONGEST_NAME:
+            raise StudyError(
+                f"the study's name has {len(recipe.name)} letters, too many for the names of its"
+                f" files: give --name with at most {LONGEST_NAME}"
+            )
+        check_recipe(self.recipe or recipe.name, recipe, trust=context.trust)
+        plan = SearchPlan(
+            recipe,
+            context.storage,
+            tried=self.tried,
+            device=self.effort.device,
+            artifacts=self.artifacts,
+            source=known,
         )
-    check_recipe(request.recipe or recipe.name, recipe, trust=trust)
-    return recipe, folder
+        return plan, folder
 
+    def _of_folder(self, folder: str) -> tuple[Recipe, FolderSearch | None]:
+        """The recipe of a folder of images: of classes the one that fits the time, else the one
+        that `init` writes, or with which a study of its name was begun.
+        """
+        from nas_attn.cli.init import folder_data, folder_recipe
 
-def _of_folder(request: SearchRequest, folder: str) -> tuple[Recipe, FolderSearch | None]:
-    """The recipe of a folder of images: of classes the one that fits the time, else the one that
-    `init` writes, or with which a study of its name was begun.
-    """
-    from nas_attn.cli.init import folder_data, folder_recipe
-
-    context = request.effort.context
-    name = str(request.changes.get("name") or study_name(Path(folder).resolve().name))
-    begun = begun_study(name, context.storage)
-    if begun is not None and not request.changes.keys() - {"name"}:
-        is_of_classes = begun.recipe.task.name == tasks.USUAL_TASK
-        if begun.recipe.data.name == folder_data(folder) and not is_of_classes:
-            return begun.recipe, None
-    recipe, notes = folder_recipe(folder, request.changes, trust=context.trust)
-    if recipe is not None:
-        for line in notes:
-            echo(line, err=True)
-        return recipe, None
-    search = plan_folder(
-        FolderRequest(
-            folder=folder,
-            seconds=request.seconds or HOUR_S,
-            storage=context.storage,
-            workers=request.workers,
-            device=request.effort.device,
-            settings=request.changes,
+        context = self.effort.context
+        name = str(self.changes.get("name") or study_name(Path(folder).resolve().name))
+        begun = begun_study(name, context.storage)
+        if begun is not None and not self.changes.keys() - {"name"}:
+            is_of_classes = begun.recipe.task.name == tasks.USUAL_TASK
+            if begun.recipe.data.name == folder_data(folder) and not is_of_classes:
+                return begun.recipe, None
+        recipe, notes = folder_recipe(folder, self.changes, trust=context.trust)
+        if recipe is not None:
+            for line in notes:
+                echo(line, err=True)
+            return recipe, None
+        search = plan_folder(
+            FolderRequest(
+                folder=folder,
+                seconds=self.seconds or HOUR_S,
+                storage=context.storage,
+                workers=self.workers,
+                device=self.effort.device,
+                settings=self.changes,
+            )
         )
-    )
-    return search.recipe, search
+        return search.recipe, search
 
-
-def say_inventory(plan: SearchPlan, context: Context, *, err: bool) -> list[str]:
-    """Says what the user's images are, and what is left out of them; returns these lines, none for
-    other data. `err`: on standard error.
-    """
-    recipe = plan.recipe
-    data = data_of(tasks.of(recipe))
-    inventory = data.inventory(data.section(recipe))
-    if inventory is None:
-        return []
-    lines = inventory.described()
-    if lines and not context.as_json:
-        text = "\n".join(lines)
-        echo(f"{recipe.data.name}: {text}", err=err)
-    return lines
-
-
-def is_timed(plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest) -> bool:
-    """Whether a search's time is planned before it begins."""
-    return folder is not None or (request.limit_s is not None and has_pace(plan))
-
-
-def expected_of(
-    plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest
-) -> SearchEstimate | None:
-    """What a search takes and can show; None of a folder's that was begun before."""
-    if folder is not None and folder.timed is None:
-        return None
-    return estimate(
-        plan,
-        workers=request.workers,
-        threads=request.effort.threads,
-        seconds=request.limit_s if folder is None else folder.seconds,
-        trials=request.stated_trials,
-        timed=None if folder is None else folder.timed,
-    )
-
-
-def expected_lines(expected: SearchEstimate | None, folder: FolderSearch | None) -> list[Line]:
-    """What is said of a search's time before it begins."""
-    if folder is not None:
-        return folder_lines(folder, expected, "; --target changes it")
-    return [] if expected is None else time_lines(expected)
-
-
-def show_forecast(plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest) -> None:
-    """Prints what a search would do; writes nothing.
-
-    Args:
-        plan: the search.
-        folder: how a folder of images is searched; None: a recipe is.
-        request: what is asked for.
-    """
-    context = request.effort.context
-    images = say_inventory(plan, context, err=False)
-    check_place(plan.recipe, plan.url, artifacts=plan.artifacts)
-    check(plan)
-    expected = expected_of(plan, folder, request)
-    if context.as_json:
+    def show_forecast(self) -> None:
+        """Prints what the search would do; writes nothing."""
+        plan, folder = self._asked
+        images = self._say_inventory(err=False)
+        check_place(plan.recipe, plan.url, artifacts=plan.artifacts)
+        check(plan)
+        expected = self._expected()
+        if not self.effort.context.as_json:
+            say_lines(_lines(expected, folder, estimate_lines))
+            return
         fields = {} if expected is None else estimate_as_json(expected)
         if folder is not None:
             fields = folder_as_json(folder, expected)
         print_json({**fields, "images": images})
-    elif folder is None and expected is not None:
-        say_lines(estimate_lines(expected))
-    else:
-        say_lines(expected_lines(expected, folder))
+
+    def create(self) -> OpenStudy:
+        """Says what the search is, and begins or takes up its study."""
+        plan, folder = self._asked
+        self._say_inventory(err=True)
+        check(plan)
+        in_time = None
+        if self._is_timed:
+            expected = self._expected()
+            if not self.effort.context.as_json:
+                say_lines(_lines(expected, folder, time_lines), err=True)
+            if expected is not None and expected.time is not None and folder is None:
+                in_time = expected.time.trials
+        opened = create(plan, in_time, say=partial(echo, err=True))
+        note_images(opened)
+        settle_machine(opened, asking=not self.effort.context.as_json)
+        return opened
+
+    @cached_property
+    def _is_timed(self) -> bool:
+        """Whether a search's time is planned before it begins."""
+        plan, folder = self._asked
+        return folder is not None or (self.limit_s is not None and has_pace(plan))
+
+    def _expected(self) -> SearchEstimate | None:
+        """What the search takes and can show; None of a folder's that was begun before."""
+        plan, folder = self._asked
+        if folder is not None and folder.timed is None:
+            return None
+        return estimate(
+            plan,
+            workers=self.workers,
+            threads=self.effort.threads,
+            seconds=self.limit_s if folder is None else folder.seconds,
+            trials=self.stated_trials,
+            timed=None if folder is None else folder.timed,
+        )
+
+    def _say_inventory(self, *, err: bool) -> list[str]:
+        """Says what the user's images are, and what is left out of them; returns these lines, none
+        for other data. `err`: on standard error.
+        """
+        recipe = self.plan.recipe
+        data = data_of(tasks.of(recipe))
+        inventory = data.inventory(data.section(recipe))
+        lines = [] if inventory is None else inventory.described()
+        if lines and not self.effort.context.as_json:
+            text = "\n".join(lines)
+            echo(f"{recipe.data.name}: {text}", err=err)
+        return lines
+
+
+def _lines(
+    expected: SearchEstimate | None,
+    folder: FolderSearch | None,
+    of_recipe: Callable[[SearchEstimate], list[Line]],
+) -> list[Line]:
+    """What is said of a search before it begins; `of_recipe`: of a recipe's."""
+    if folder is not None:
+        return folder_lines(folder, expected, "; --target changes it")
+    return [] if expected is None else of_recipe(expected)
 
 
 def note_images(opened: OpenStudy, *, first: bool = False) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -30,7 +29,7 @@ from nas_attn.system.wrapping import Line
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas_attn.answer.workers import FormerView, WorkerView
+    from nas_attn.answer.workers import WorkerView
     from nas_attn.searching.run.overview import Overview
     from nas_attn.storage.opening import OpenStudy
     from nas_attn.storage.rows import StudySummary
@@ -136,8 +135,6 @@ def _show(out: Console, opened: OpenStudy, now: Overview) -> None:
         columns = ["machine", "pid", "device", "at", "for", "last sign of life"]
         title = several(len(now.workers), "worker")
         out.print(table(title, columns, map(_worker_cells, now.workers), right=columns[4:]))
-    if now.former:
-        show_prose(out, _ended_text(now.former))
     if now.failures:
         rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
         out.print(table("Failed", ["runs", "reason"], rows, right=["runs"]))
@@ -151,16 +148,6 @@ def _worker_cells(worker: WorkerView) -> list[str]:
         doing = f"{worker.state}; last task: {doing}"
     seen = f"{duration(worker.silent_s)} ago"
     return [worker.machine, worker.pid, worker.device, doing, duration(worker.at_it_s), seen]
-
-
-def _ended_text(workers: Sequence[FormerView]) -> str:
-    """`3 workers have ended: 2 in order, 1 without a word`."""
-    lost = sum(worker.ending == "lost" for worker in workers)
-    verb = "has" if len(workers) == 1 else "have"
-    ended = f"{several(len(workers), 'worker')} {verb} ended"
-    if not lost:
-        return ended
-    return f"{ended}: {len(workers) - lost} in order, {lost} without a word"
 
 
 def backup(

@@ -8,7 +8,8 @@ import base64
 import io
 import math
 from collections.abc import Iterator, Sequence
-from heapq import nlargest
+from heapq import nsmallest
+from operator import itemgetter
 
 import torch
 from PIL import Image
@@ -20,8 +21,8 @@ from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.snapshot import CandidateView
 from nas_attn.attachment.containers import CHILD
 from nas_attn.attachment.gate_readings import gates
-from nas_attn.data.dataset import Dataset, Split
-from nas_attn.errors import first_line
+from nas_attn.data.dataset import Dataset
+from nas_attn.errors import DataError, first_line
 from nas_attn.export.kept_weights import searched_run, trained_model
 from nas_attn.recipe import tasks
 from nas_attn.report.columns import named
@@ -46,7 +47,7 @@ MOST_COLOUR = 0.75
 
 
 def maps(opened: OpenStudy, taken: CandidateView) -> Maps:
-    """Draws one validation image of each of a few classes, or a few images.
+    """Draws a few validation images: each, its class activation map, and where attention is strong.
 
     Args:
         opened: the study.
@@ -62,26 +63,23 @@ def maps(opened: OpenStudy, taken: CandidateView) -> Maps:
             " next report shows where its attention is strong."
         )
     try:
-        return Maps(list(_drawn(opened, taken, run)))
+        return Maps(_drawn(opened, taken, run))
     except Exception as error:
         # whatever a user's own model may raise
         return Maps(missing=f"No maps of attention could be drawn here: {first_line(error)}.")
 
 
-def _drawn(opened: OpenStudy, taken: CandidateView, run: Run | None) -> Iterator[list[ShownImage]]:
-    """For each image: the image, the network's class activation map, and where its attention is
-    strong. `run`: that gave the weights; None: the search's.
-    """
-    recipe = opened.recipe
-    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
-    compare(opened.store, recipe, dataset)
-    if dataset is None:
-        return
+def _drawn(opened: OpenStudy, taken: CandidateView, run: Run | None) -> list[list[ShownImage]]:
+    """The pictures of each image. `run`: that gave the weights; None: the search's."""
     plan = study_plan(opened.store)
     model = trained_model(opened, plan, taken, run)
     trained = run or searched_run(opened.store, taken)
-    split = (dataset if trained is None else dataset.of_seed(trained.seed)).validation
-    shown = split.of_images(_few(split))
+    dataset = _dataset(opened)
+    if trained is not None:
+        dataset = dataset.of_seed(trained.seed)
+    # from the first class to the last
+    numbers = torch.linspace(0, len(dataset.validation) - 1, MAPPED_IMAGES).int().tolist()
+    shown = dataset.validation.of_images(numbers)
     stored, truth = next(shown.stored(MAPPED_IMAGES))
     x_NCHW, _ = next(shown.batches(MAPPED_IMAGES))
     resolved = plan.resolved(taken.placement)
@@ -90,18 +88,22 @@ def _drawn(opened: OpenStudy, taken: CandidateView, run: Run | None) -> Iterator
     if point is not None:
         labels_N = truth if dataset.task.labels == "classes" else None
         heats.insert(0, ("class", class_activation(model, point, x_NCHW, labels_N)))
-    for at, (one, y) in enumerate(zip(stored, truth, strict=True)):
-        pictures = [ShownImage(picture(one), [label_of(dataset, y)])]
-        pictures += [ShownImage(picture(one, heat[at]), said.splitlines()) for said, heat in heats]
-        yield pictures
+    return [
+        [
+            ShownImage(picture(one), [label_of(dataset, y)]),
+            *(ShownImage(picture(one, heat[at]), said.splitlines()) for said, heat in heats),
+        ]
+        for at, (one, y) in enumerate(zip(stored, truth, strict=True))
+    ]
 
 
-def _few(split: Split) -> list[int]:
-    """Numbers of the first images of the first classes; of labels or numbers, the first images."""
-    if split.targets is not None:
-        return list(range(MAPPED_IMAGES))
-    labels = split.labels.tolist()
-    return sorted(labels.index(label) for label in dict.fromkeys(labels))[:MAPPED_IMAGES]
+def _dataset(opened: OpenStudy) -> Dataset:
+    """The study's images. NasAttnError: they are not here, or others."""
+    dataset = data_of(tasks.of(opened.recipe)).load(opened.recipe, device="cpu")
+    compare(opened.store, opened.recipe, dataset)
+    if dataset is None:
+        raise DataError("nas_attn does not load them")
+    return dataset
 
 
 def last_map(sites: Sequence[Site]) -> Point | None:
@@ -145,23 +147,17 @@ def _changes(
     model: nn.Module, resolved: ResolvedPlacement, x_NCHW: Tensor
 ) -> list[tuple[str, Tensor]]:
     """What stands under the pictures of a place, and how much it changes its map, `(N, H, W)`, 0 to
-    1 over all images.
+    1 over all images; of the places that change their maps most unevenly.
     """
     choices = {point.path: of_point for point, of_point in resolved.modules}
-    # those that change their maps most unevenly
-    uneven = nlargest(
-        MAPPED_PLACES,
-        gates(model, x_NCHW).items(),
-        key=lambda place: float(1 - place[1].change.min() / place[1].change.max()),
-    )
     found = []
-    for site, read in uneven:
-        low = read.change.min()
-        high = read.change.max()
+    for site, read in gates(model, x_NCHW).items():
+        low, high = read.change.aminmax()
         host, _, number = read.path.partition(f".{CHILD}.")
         label = f"{site}: {choices[host][int(number)].type}\nchanges {low:.2f} to {high:.2f}"
-        found.append((label, (read.change - low) / (high - low).clamp_min(torch.finfo().tiny)))
-    return found
+        heat = (read.change - low) / (high - low).clamp_min(torch.finfo().tiny)
+        found.append((float(low / high), label, heat))
+    return [(label, heat) for _, label, heat in nsmallest(MAPPED_PLACES, found, itemgetter(0))]
 
 
 def largest_errors(opened: OpenStudy, answer: Answer, mistakes: Mistakes) -> Iterator[ShownImage]:
@@ -174,15 +170,12 @@ def largest_errors(opened: OpenStudy, answer: Answer, mistakes: Mistakes) -> Ite
         mistakes: of its networks.
 
     Yields:
-        The images, the worst first; none for classes, or if nas_attn does not load the data.
+        The images, the worst first.
 
     Raises:
         NasAttnError: the images are not here, or others.
     """
-    dataset = data_of(tasks.of(opened.recipe)).load(opened.recipe, device="cpu")
-    compare(opened.store, opened.recipe, dataset)
-    if dataset is None:
-        return
+    dataset = _dataset(opened)
     numbered = dataset.validation if dataset.whole is None else dataset.whole()
     shown = numbered.of_images([error.image for error in mistakes.worst])
     stored, truth = next(shown.stored(len(mistakes.worst)))

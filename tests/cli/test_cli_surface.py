@@ -19,7 +19,7 @@ from command_line import Nas
 from made_study import usual
 
 from nas_attn.answer import reading
-from nas_attn.cli.commands import COMMON_PANEL, EXAMPLES, PANELS
+from nas_attn.cli.commands import EXAMPLES
 from nas_attn.cli.main import app
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
@@ -54,9 +54,7 @@ def options_of(command: Any) -> list[Any]:
     return [
         parameter
         for parameter in command.params
-        if parameter.param_type_name == "option"
-        and not parameter.hidden
-        and parameter.rich_help_panel != COMMON_PANEL
+        if parameter.param_type_name == "option" and not parameter.hidden
     ]
 
 
@@ -162,12 +160,7 @@ def test_a_wrong_time_is_said_before_anything_is_written(table: Path, nas: Nas) 
 def test_the_main_options_come_first_in_the_help(nas: Nas) -> None:
     shown = nas("search", "--help").out
     headings = [line[:-1] for line in shown.splitlines() if line.endswith(":") and line[0] != " "]
-    assert headings[0] == "Arguments"
-    assert headings[1:] == [
-        *(panel for panel in PANELS if panel in headings),
-        COMMON_PANEL,
-        "Examples",
-    ]
+    assert headings == ["Arguments", "Options", "Examples"]
     assert shown.index("--trials") < shown.index("--workers") < shown.index("--json")
 
 

@@ -1,4 +1,4 @@
-"""Who works on a study, who did, and what failed: for `nas-attn status`."""
+"""Who works on a study, and what failed: for `nas-attn status`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from nas_attn.answer.progress import FEWEST_TIMES, PACE_OF, Progress, progress
-from nas_attn.answer.workers import (
-    FormerView,
-    WorkerView,
-    former_view,
-    workers_of,
-)
+from nas_attn.answer.workers import WorkerView, workers_of
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.storage.opening import OpenStudy
 
@@ -22,8 +17,6 @@ class Overview:
     # candidates at the pace of the last ones; None: too few, or nobody works
     per_hour: float | None
     workers: tuple[WorkerView, ...]
-    # the workers that have ended, the oldest first
-    former: tuple[FormerView, ...]
     # (reason, how many candidates and other runs), the most frequent first
     failures: tuple[tuple[str, int], ...]
 
@@ -42,7 +35,6 @@ def overview(opened: OpenStudy) -> Overview:
         progress=reached,
         per_hour=per_hour,
         workers=workers,
-        former=tuple(former_view(row) for row in opened.store.workers.former()),
         failures=tuple(_failures(opened)),
     )
 
