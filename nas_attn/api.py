@@ -166,7 +166,6 @@ class Study:
     def __init__(self, opened: OpenStudy) -> None:
         self._opened = opened
         self._asker: Asker | None = None
-        # a state of the study, and its HTML
 
     def ask(self, *, device: str = "auto", say: Callable[[str], None] = print) -> Asked | None:
         """The next run for your own training loop, its attention attached; None when the study
@@ -348,14 +347,9 @@ def begin(
     Raises:
         UserError: an argument is wrong.
     """
-    given = {
-        "training.evaluator": ASKING,
-        **({"backbone.name": _named(model)} if model else {}),
-        **(overrides or {}),
-    }
-    made = _recipe(recipe, given)
+    given = {"training.evaluator": ASKING, "backbone.name": _named(model)}
     opened = beginning.begin(
-        made,
+        _recipe(recipe, given, overrides),
         storage,
         tried=try_placements,
         build=model,
@@ -415,16 +409,14 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
         "search.trials": trials,
         "objectives": None if objectives is None else list(objectives),
     }
-    made = _recipe(recipe, _without_none(given) | (overrides or {}))
     build = model if callable(model) else None
     judge = evaluator if callable(evaluator) else None
-    options = taking_part.Options(device=device, threads=threads, say=say, evaluator=judge)
     if workers > 1 and (build or judge):
         raise RecipeError(
             "workers > 1 needs the model and the evaluator as names ('package.module:function')"
         )
     plan = SearchPlan(
-        made,
+        _recipe(recipe, given, overrides),
         storage,
         tried=try_placements,
         device=device,
@@ -432,19 +424,22 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
         evaluator=judge,
         source=None if take_over is None else _open(take_over, storage),
     )
-    inventory = data_of(tasks.of(made)).inventory(made.data)
-    if inventory is not None:
-        lines = "\n".join(inventory.described())
-        say(f"{made.data.name}: {lines}")
-    check_plan(plan)
-    opened = beginning.create(plan, say=say)
+    opened = _begun(plan, say)
+    options = taking_part.Options(device=device, threads=threads, say=say, evaluator=judge)
     with interruptible(options.stop, say):
         run_workers(opened, workers, options)
     return Study(renewed(opened))
 
 
-def _without_none(given: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}
+def _begun(plan: SearchPlan, say: Callable[[str], None]) -> OpenStudy:
+    """The study of a search, after it was said what its images are."""
+    recipe = plan.recipe
+    inventory = data_of(tasks.of(recipe)).inventory(recipe.data)
+    if inventory is not None:
+        lines = "\n".join(inventory.described())
+        say(f"{recipe.data.name}: {lines}")
+    check_plan(plan)
+    return beginning.create(plan, say=say)
 
 
 def _named(thing: str | Callable[..., Any] | None) -> str | None:
@@ -455,13 +450,17 @@ def _named(thing: str | Callable[..., Any] | None) -> str | None:
     return f"{PYTHON}{module}.{name}"
 
 
-def _recipe(recipe: str | Recipe | None, changes: dict[str, Any]) -> Recipe:
+def _recipe(
+    recipe: str | Recipe | None, given: dict[str, Any], overrides: dict[str, Any] | None
+) -> Recipe:
+    changes = {key: value for key, value in given.items() if value is not None}
+    changes |= overrides or {}
     if isinstance(recipe, str):
         return load_recipe(recipe, overrides=changes)
     table: dict[str, Any] = {"name": "search", "space": "plug_and_play"}
     if recipe is not None:
         table = recipe.model_dump()
-        if recipe.target_is_open and recipe.training.start == recipe.target.start:
+        if recipe.target_is_open and recipe.starts_alike:
             # they come with the length that the study finds
             del table["training"]["rungs"]
     return recipe_from(table, where="the arguments of na.search", overrides=changes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from typer import Argument
 
@@ -66,49 +66,27 @@ def measure(
     if words and _is_placement(words[0]):
         words.insert(0, USUAL_BACKBONE)
     first = words.pop(0) if words else None
-    if first is not None and _is_backbone(first, context.storage):
-        backbone = first
-        plan, asked = _of_backbone(context, first, words, shape)
-    elif shape is not None:
-        raise RecipeError("--input has no effect here: the study's images have their shape")
-    else:
-        plan, asked = _of_study(context, first, words)
-        backbone = plan.recipe.backbone.name
-    _compare(context, plan, backbone, asked, settings)
-
-
-def _of_backbone(
-    context: Context, backbone: str, words: Sequence[str], shape: str | None
-) -> tuple[Plan, dict[str, Placement | None]]:
-    """How networks of a backbone are built, and which ones are asked for."""
-    if not words:
-        raise RecipeError(
-            f"measure needs a network to compare '{backbone}' with: add a placement, like"
-            " 'stage2=se(reduction=8)', or another backbone"
-        )
-    for name in (backbone, *words):
+    for name in (first or "", *words):
         check_typed(name, trust=context.trust)
-    echo(f"'{backbone}': the backbone, with which the others are compared", err=True)
-    return _plan(backbone, shape), _asked(words, {})
-
-
-def _of_study(
-    context: Context, name: str | None, words: Sequence[str]
-) -> tuple[Plan, dict[str, Placement | None]]:
-    """How networks of a study or a recipe are built, and which ones are asked for."""
     from nas_attn.training.plan import study_plan
 
-    if name is not None and _is_recipe(name, context.storage):
-        if not words:
-            raise RecipeError(f"a recipe has no front: name placements after '{name}'")
-        echo(f"'{name}': a recipe", err=True)
-        return _recipe_plan(context, name), _asked(words, {})
-    opened = study_named(context, name, runs_code=True)
-    trials = {str(row.trial): row.placement for row in opened.store.candidates()}
-    asked = _asked(words, trials) if words else _front_of(opened)
-    front = "" if words else ", so its front is measured"
-    echo(f"'{opened.store.name}': a study{front}", err=True)
-    return study_plan(opened.store), asked
+    study = None
+    backbone = None
+    if first is not None and _is_backbone(first, context.storage):
+        backbone = first
+        plan = _backbone_plan(first, shape)
+        echo(f"'{first}': the backbone, with which the others are compared", err=True)
+    elif shape is not None:
+        raise RecipeError("--input has no effect here: the study's images have their shape")
+    elif first is not None and _is_recipe(first, context.storage):
+        plan = _recipe_plan(context, first)
+        echo(f"'{first}': a recipe", err=True)
+    else:
+        study = study_named(context, first, runs_code=True)
+        plan = study_plan(study.store)
+        echo(f"'{study.store.name}': a study", err=True)
+    asked = _asked(first or "", words, study)
+    _compare(context, plan, backbone or plan.recipe.backbone.name, asked, settings)
 
 
 def _is_recipe(word: str, storage: str) -> bool:
@@ -124,9 +102,7 @@ def _is_backbone(word: str, storage: str) -> bool:
     from nas_attn.backbones.cifar import MODELS
     from nas_attn.storage.opening import is_study
 
-    if is_study(word, storage):
-        return False
-    return ":" in word or word.partition("(")[0] in MODELS
+    return (":" in word or word.partition("(")[0] in MODELS) and not is_study(word, storage)
 
 
 def _is_placement(word: str) -> bool:
@@ -162,25 +138,32 @@ def _compare(
     section = latency_section(plan.recipe.latency, settings or ())
     networks = {text: _network(plan, text, placement) for text, placement in asked.items()}
     sessions = _measure(plan, section, networks)
-    shown = {text: (text, built.notation) for text, built in networks.items()}
-    _show(context, backbone, shown, sessions)
+    _show(context, backbone, networks, sessions)
 
 
-def _asked(words: Sequence[str], trials: Mapping[str, Placement]) -> dict[str, Placement | None]:
+def _asked(
+    first: str, words: Sequence[str], study: OpenStudy | None
+) -> dict[str, Placement | None]:
     """Word -> the placement that it writes, or that of the study's trial; None: it names another
-    backbone.
+    backbone. Without words, those of the study's front.
     """
     from nas_attn.attention import catalogue
 
+    if not words and study is not None:
+        return _front_of(study)
+    if not words:
+        raise RecipeError(
+            f"measure needs a network to compare '{first}' with: add a placement, like"
+            " 'stage2=se(reduction=8)', or another backbone"
+        )
+    rows = () if study is None else study.store.candidates()
+    trials = {str(row.trial): row.placement for row in rows}
     asked: dict[str, Placement | None] = {}
     for word in words:
         if word in trials:
             asked[word] = trials[word]
         elif word.isdigit():
-            missing = (
-                "a trial of the study" if trials else "a trial of a study: name the study first"
-            )
-            raise StudyError(f"'{word}' is not {missing}")
+            raise StudyError(f"'{word}' is not a trial of a study that is named first")
         elif word in catalogue.ROWS:
             asked[word] = parse(f"*={word}")
         else:
@@ -213,41 +196,36 @@ def _recipe_plan(context: Context, name: str) -> Plan:
     return plan_for(recipe, data_of(tasks.of(recipe)).load(recipe, device="cpu"))
 
 
-def _plan(backbone: str, shape: str | None) -> Plan:
+def _backbone_plan(backbone: str, shape: str | None) -> Plan:
+    """How networks of a backbone are built."""
     from nas_attn.cli.usual import CLASSES, task_of, usual_shape
     from nas_attn.recipe.reading import recipe_from
     from nas_attn.training.plan import plan_for
 
-    classes = CLASSES[task_of(backbone)]
-    input_shape = parse_shape(shape or usual_shape(backbone))
-    data = {"name": "external", "input_shape": input_shape, "classes": classes}
-    made = {"name": "measure", "space": "small", "backbone": {"name": backbone}, "data": data}
-    return plan_for(
-        recipe_from(
-            {**made, "training": {"start": "scratch", "init": "identity"}}, where="measure"
-        ),
-        None,
-    )
-
-
-def _latency_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Of `--set`: keys of the section [latency], with or without its name."""
-    given = overrides(settings, "latency.batch_size=32")
-    return {key.removeprefix("latency."): value for key, value in given.items()}
+    table = {
+        "name": "measure",
+        "space": "small",
+        "backbone": {"name": backbone},
+        "data": {
+            "name": "external",
+            "input_shape": parse_shape(shape or usual_shape(backbone)),
+            "classes": CLASSES[task_of(backbone)],
+        },
+        "training": {"start": "scratch", "init": "identity"},
+    }
+    return plan_for(recipe_from(table, where="measure"), None)
 
 
 def latency_section(section: LatencySection, settings: Sequence[str]) -> LatencySection:
-    """A section with the settings of `--set`."""
+    """A section with the settings of `--set`: its keys, with or without its name."""
     from pydantic import ValidationError
 
     from nas_attn.recipe.reading import sentence
     from nas_attn.recipe.recipe import LatencySection
 
-    table = {
-        **section.model_dump(),
-        "tolerance": section.front_tolerance,
-        **_latency_settings(settings),
-    }
+    table = {**section.model_dump(), "tolerance": section.front_tolerance}
+    for key, value in overrides(settings, "latency.batch_size=32").items():
+        table[key.removeprefix("latency.")] = value
     try:
         return LatencySection.model_validate(table)
     except ValidationError as error:
@@ -298,50 +276,18 @@ def _measure(plan: Plan, section: LatencySection, networks: Mapping[str, Built])
     )
 
 
-def _rows(
-    shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session]
-) -> list[dict[str, Any]]:
-    """Of each network, the fastest first: its placement as given and in full, its latency, and how
-    probably it is faster than the bare backbone and than the next one.
-    """
-    from nas_attn.latency.ratios import estimate, probability_faster
-
-    latencies = estimate(sessions)
-    keys = sorted(latencies, key=lambda key: latencies[key].ratio)
-    rows = []
-    for key, following in zip(keys, [*keys[1:], None], strict=True):
-        given, resolved = shown[key]
-        rows.append(
-            {
-                "placement": given,
-                "resolved": resolved,
-                **asdict(latencies[key]),
-                "ms": latencies[key].ms,
-                "faster_than_bare": probability_faster(latencies[key], None),
-                "faster_than_next": following
-                and probability_faster(latencies[key], latencies[following]),
-            }
-        )
-    return rows
-
-
 def _show(
-    context: Context,
-    backbone: str,
-    shown: Mapping[str, tuple[str, str]],
-    sessions: Sequence[Session],
+    context: Context, backbone: str, networks: Mapping[str, Built], sessions: Sequence[Session]
 ) -> None:
-    """Prints what the sessions say. `shown`: key of a session's samples -> (placement as given, its
-    explicit notation).
-    """
+    """Prints what the sessions say of each network, the fastest first."""
     from nas_attn.cli.terminal import show_prose
-    from nas_attn.latency.ratios import dropped, not_alone
+    from nas_attn.latency.ratios import dropped, estimate, not_alone, probability_faster
 
     first = sessions[0]
-    rows = _rows(shown, sessions)
     left_out = len(dropped(sessions))
     # what else ran on the machine
     beside = [one.notes[BESIDE] for one in sessions if BESIDE in one.notes]
+    latencies = sorted(estimate(sessions).items(), key=lambda known: known[1].ratio)
     if context.as_json:
         print_json(
             {
@@ -351,26 +297,28 @@ def _show(
                 "sessions": len(sessions),
                 "dropped": left_out,
                 "beside": beside,
-                "candidates": rows,
+                "candidates": [
+                    {
+                        "placement": text,
+                        "resolved": networks[text].notation,
+                        **asdict(latency),
+                        "ms": latency.ms,
+                        "faster_than_bare": probability_faster(latency, None),
+                    }
+                    for text, latency in latencies
+                ],
             }
         )
         return
-    cells = []
-    for row in rows:
-        faster = row["faster_than_next"]
-        cells.append(
-            [
-                f"{row['ratio']:.3f}",
-                f"{row['low']:.3f} to {row['high']:.3f}",
-                f"{row['ms']:.3f}",
-                "" if faster is None else f"{100 * faster:.1f} %",
-                row["placement"],
-            ]
-        )
-    columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
-    title = f"Latency relative to the bare {backbone} ({rows[0]['reference_ms']:.3f} ms)"
+    rows = [
+        [f"{one.ratio:.3f}", f"{one.low:.3f} to {one.high:.3f}", f"{one.ms:.3f}", text]
+        for text, one in latencies
+    ]
+    columns = ["ratio", "95 % interval", "ms", "placement"]
+    reference_ms = latencies[0][1].reference_ms
+    title = f"Latency relative to the bare {backbone} ({reference_ms:.3f} ms)"
     out = console(wide=context.wide)
-    out.print(table(title, columns, cells, right=columns[:-1]))
+    out.print(table(title, columns, rows, right=columns[:-1]))
     conditions = ", ".join(f"{name} {value}" for name, value in first.conditions.items())
     show_prose(out, f"{first.fingerprint.name}; {conditions}")
     counted = several(len(sessions), "session")

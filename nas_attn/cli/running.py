@@ -45,7 +45,6 @@ from nas_attn.cli.common import (
 from nas_attn.errors import NasAttnError, RecipeError, several
 from nas_attn.recipe.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
 from nas_attn.searching.worker.ending import Ending
-from nas_attn.space.placement import BARE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,12 +52,14 @@ if TYPE_CHECKING:
     from nas_attn.answer.answer import Answer
     from nas_attn.answer.pair_tests import Family
     from nas_attn.answer.snapshot import Snapshot
+    from nas_attn.searching.phases.testing import ValidationRequest
     from nas_attn.searching.prepare.clock import SearchTime
     from nas_attn.storage.opening import OpenStudy
     from nas_attn.storage.records import StoredScore
     from nas_attn.storage.rows import Run
 
 
+Another = Annotated[bool, Option("--another", help="Start another test, with new runs.")]
 # parameters of `test` that say what is compared
 COMPARED = ("seeds", "front", "also", "margin")
 
@@ -281,9 +282,7 @@ def final_test(
     difference: Annotated[
         float | None, Option(help="Say how many seeds are needed to show this difference.")
     ] = None,
-    another: Annotated[
-        bool, Option("--another", help="Start another test, with new runs.")
-    ] = False,
+    another: Another = False,
     dry_run: DryRun = False,
     time: Time = None,
     workers: Workers = None,
@@ -308,36 +307,56 @@ def final_test(
         context.refuse(["difference"], "it adds a line to what --quiet and --json leave out")
     check_output()
 
-    from nas_attn.answer.reading import answer, unfinished
+    from nas_attn.answer.reading import answer
     from nas_attn.searching.phases import testing
     from nas_attn.searching.prepare.checks import check
     from nas_attn.searching.prepare.search_plan import SearchPlan
-    from nas_attn.training.plan import study_plan
 
     opened = study_named(context, study, runs_code=True)
     found = answer(opened.store)
-    now = found.now
-    family = next(iter(unfinished(opened.store)), None)
-    if family is not None:
-        context.refuse(
-            [*COMPARED, "another"], f"test {family.number} has begun, and its comparison is fixed"
-        )
-    elif now.validations and not another and not dry_run:
-        context.refuse(
-            [*COMPARED, "difference"],
-            f"test {len(now.validations)} has ended, and this shows it; --another starts another",
-        )
-        _show_validations(context, now)
-        return
+    asked = testing.ValidationRequest(seeds, front, tuple(also or ()), margin)
+    family = _family(context, opened, found, asked, new=another or dry_run)
     if family is None:
-        asked = testing.ValidationRequest(seeds, front, tuple(also or ()), margin)
-        family = testing.family_of(opened, found, study_plan(opened.store), asked)
+        _show_validations(context, found.now)
+        return
     testing.check_test_split(opened.recipe)
     check(SearchPlan(opened.recipe, opened.url, study=opened, device=device))
     if dry_run or not (context.quiet or context.as_json):
-        _announce(context, now, family, difference)
+        _announce(context, found.now, family, difference)
     if not dry_run:
         _test(opened, family, effort, seconds)
+
+
+def _family(
+    context: Context, opened: OpenStudy, found: Answer, asked: ValidationRequest, *, new: bool
+) -> Family | None:
+    """The test that has begun, else a new one; None: the last one has ended, and is shown.
+
+    Args:
+        context: The call.
+        opened: The study.
+        found: Its answer as of now.
+        asked: What a new test compares.
+        new: Whether another one may begin.
+
+    Raises:
+        UserError: An option has no effect on the test.
+    """
+    from nas_attn.answer.reading import unfinished
+    from nas_attn.searching.phases.testing import family_of
+    from nas_attn.training.plan import study_plan
+
+    family = next(iter(unfinished(opened.store)), None)
+    if family is not None:
+        why = f"test {family.number} has begun, and its comparison is fixed"
+        context.refuse([*COMPARED, "another"], why)
+        return family
+    ended = len(found.now.validations)
+    if ended and not new:
+        why = f"test {ended} has ended, and this shows it; --another starts another"
+        context.refuse([*COMPARED, "difference"], why)
+        return None
+    return family_of(opened, found, study_plan(opened.store), asked)
 
 
 def _announce(context: Context, now: Snapshot, family: Family, difference: float | None) -> None:
@@ -458,7 +477,7 @@ def retrain(
         if order.protocol == TARGET_PROTOCOL:
             how = "as the target says"
         title = f"Trained {how}; scored on the validation split"
-        _show_retrained(console(wide=context.wide), found.now, title, scores)
+        _show_retrained(console(wide=context.wide), title, scores)
     if any(
         row.state == "waiting"
         for row in opened.store.queue.rows(protocol=order.protocol, purposes=[RETRAIN])
@@ -473,43 +492,31 @@ def _as_json(run: Run, stored: StoredScore | None, reason: str) -> dict[str, Any
 
 
 def _show_retrained(
-    out: Console, now: Snapshot, title: str, scores: Sequence[tuple[Run, StoredScore | None, str]]
+    out: Console, title: str, scores: Sequence[tuple[Run, StoredScore | None, str]]
 ) -> None:
-    """A row for each finished training, a column for each metric; then what did not finish, and
-    what the networks are.
-    """
+    """A row for each finished training, a column for each metric; then what did not finish."""
     from nas_attn.answer.candidates import metrics_shown
     from nas_attn.cli.terminal import show_prose
     from nas_attn.recipe import units
 
-    labels = {run.key: _network_label(now, run) for run, _, _ in scores}
-    metrics = metrics_shown(stored.score.metrics for _, stored, _ in scores if stored is not None)
-    heads = [units.title(name) for name in metrics]
-    rows = []
-    for run, stored, _ in scores:
-        if stored is not None:
-            values = [units.value(name, stored.score.metrics.get(name)) for name in metrics]
-            rows.append([labels[run.key], str(run.seed), *values])
+    ended = [(run, stored.score.metrics) for run, stored, _ in scores if stored is not None]
+    metrics = metrics_shown(known for _, known in ended)
+    right = ["seed", *map(units.title, metrics)]
+    rows = [
+        [
+            str(run.placement),
+            str(run.seed),
+            *(units.value(name, known.get(name)) for name in metrics),
+        ]
+        for run, known in ended
+    ]
     if rows:
-        columns = ["network", "seed", *heads]
-        out.print(table(title, columns, rows, right=["seed", *heads]))
+        out.print(table(title, ["network", *right], rows, right=right))
     for run, stored, reason in scores:
         if stored is None:
-            why = reason or "not finished"
-            show_prose(out, f"{labels[run.key]}, seed {run.seed}: {why}")
-    for run in {run.key: run for run, _, _ in scores}.values():
-        if run.placement != BARE and labels[run.key] != str(run.placement):
-            show_prose(out, f"{labels[run.key]} is {run.placement}")
+            show_prose(out, f"{run.placement}, seed {run.seed}: {reason or 'not finished'}")
     show_prose(
         out,
         "Only nas-attn test reads the test images. nas-attn export takes the weights of the first"
         " seed.",
     )
-
-
-def _network_label(now: Snapshot, run: Run) -> str:
-    """A candidate's name as tables have it; of another network its placement."""
-    from nas_attn.answer.candidates import candidate_label
-
-    view = now.find(run.key)
-    return str(run.placement) if view is None else candidate_label(view)

@@ -63,6 +63,9 @@ __all__ = [
 ]
 
 
+_Changes = dict[str, dict[str, Any]]
+AUTOS: Mapping[str, str] = {"data": "resplit", "backbone": "norms", "target": "learning_rate"}
+"""Section -> its key which a study decides where it is `auto`."""
 KEPT = "kept"
 """Context of validation: the table is what a study keeps, which names all keys."""
 
@@ -195,9 +198,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _one_length(self, info: ValidationInfo) -> Self:
-        alike = self.training.start == self.target.start
         given = "rungs" in self.training.model_fields_set and info.context != KEPT
-        if self.target_is_open and alike and given:
+        if self.target_is_open and self.starts_alike and given:
             raise ValueError(
                 "target.epochs = 'auto' also sets training.rungs: leave rungs out, or give"
                 " target.epochs a number"
@@ -207,7 +209,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _one_rate(self) -> Self:
         found = self.target.epochs == AUTO or self.target.found
-        alike = self.training.start == self.target.start and self.training.evaluator is None
+        alike = self.starts_alike and self.training.evaluator is None
         if self.target.learning_rate == AUTO and not (found and alike):
             raise ValueError(
                 "target.learning_rate = 'auto' needs target.epochs = 'auto', our own trainer, and a"
@@ -299,6 +301,11 @@ class Recipe(Section):
         )
 
     @property
+    def starts_alike(self) -> bool:
+        """Whether the runs of the search start as the target does."""
+        return self.training.start == self.target.start
+
+    @property
     def target_is_open(self) -> bool:
         """Whether the study must find out first how long the target trains."""
         return self.target.epochs == AUTO
@@ -316,42 +323,44 @@ class Recipe(Section):
             searched: epochs of the search's runs; None: as many.
             rate: times the usual learning rate.
         """
-        target = self.target.model_copy(update={"epochs": epochs, "found": True})
-        update: dict[str, Any] = {"target": target}
-        if self.training.start == self.target.start:
-            changed = {"rungs": [epochs if searched is None else searched], "rate_factor": rate}
-            update["training"] = self.training.model_copy(update=changed)
-        return self.model_copy(update=update)
+        changed: _Changes = {"target": {"epochs": epochs, "found": True}}
+        if self.starts_alike:
+            rungs = [epochs if searched is None else searched]
+            changed["training"] = {"rungs": rungs, "rate_factor": rate}
+        return self._with(changed)
 
     def with_target(self, epochs: int) -> Recipe:
         """The recipe with a target of so many epochs. Where the search starts as the target does,
         its last rung is as long, and its other rungs keep their shares.
         """
-        target = self.target.model_copy(update={"epochs": epochs, "found": False})
-        if target.learning_rate == AUTO:
+        changed: _Changes = {"target": {"epochs": epochs, "found": False}}
+        if self.target.learning_rate == AUTO:
             # it was found, or is the usual one
-            target = target.model_copy(update={"learning_rate": None})
-        update: dict[str, Any] = {"target": target}
-        if self.training.start == self.target.start:
+            changed["target"]["learning_rate"] = None
+        if self.starts_alike:
             times = epochs / self.training.rungs[-1]
             rungs = sorted({max(1, round(times * rung)) for rung in self.training.rungs})
-            update["training"] = self.training.model_copy(update={"rungs": rungs})
-        return self.model_copy(update=update)
+            changed["training"] = {"rungs": rungs}
+        return self._with(changed)
 
     def with_autos_of(self, other: Recipe) -> Recipe:
-        """This recipe with the other's `data.resplit`, `backbone.norms` and
-        `target.learning_rate`, where its own may be any (`auto`).
-        """
-        update = {"resplit": other.data.resplit} if self.data.resplit == "auto" else {}
-        backbone = self.backbone
-        if backbone.norms == "auto":
-            backbone = backbone.model_copy(update={"norms": other.backbone.norms})
-        data = self.data.model_copy(update=update)
-        target = self.target
-        if target.learning_rate == AUTO:
-            rate = {"learning_rate": other.target.learning_rate}
-            target = target.model_copy(update=rate)
-        return self.model_copy(update={"data": data, "backbone": backbone, "target": target})
+        """This recipe with the other's `AUTOS`, where its own may be any (`auto`)."""
+        return self._with(
+            {
+                section: {key: getattr(getattr(other, section), key)}
+                for section, key in AUTOS.items()
+                if getattr(getattr(self, section), key) == AUTO
+            }
+        )
+
+    def _with(self, changed: _Changes) -> Recipe:
+        """The recipe with other values: section -> key -> value. They are not checked."""
+        return self.model_copy(
+            update={
+                section: getattr(self, section).model_copy(update=dict(keys))
+                for section, keys in changed.items()
+            }
+        )
 
     def is_that_of(self, kept: Recipe) -> bool:
         """Whether it says what a study's recipe says, but for what that study decided and found."""
@@ -360,10 +369,7 @@ class Recipe(Section):
 
     def with_resplit(self, resplit: bool) -> Recipe:
         """This recipe with what its `data.resplit = "auto"` stands for."""
-        if self.data.resplit != "auto":
-            return self
-        data = self.data.model_copy(update={"resplit": resplit})
-        return self.model_copy(update={"data": data})
+        return self._with({"data": {"resplit": resplit}}) if self.data.resplit == AUTO else self
 
     @property
     def network(self) -> BackboneSection:
@@ -387,12 +393,10 @@ class Recipe(Section):
         """The recipe before its study found how long the target trains."""
         if not self.target.found:
             return self
-        target = self.target.model_copy(update={"epochs": AUTO, "found": False})
-        update: dict[str, Any] = {"target": target}
-        if self.training.start == self.target.start:
-            as_usual = {"rungs": OPEN_RUNGS, "rate_factor": 1.0}
-            update["training"] = self.training.model_copy(update=as_usual)
-        return self.model_copy(update=update)
+        changed: _Changes = {"target": {"epochs": AUTO, "found": False}}
+        if self.starts_alike:
+            changed["training"] = {"rungs": OPEN_RUNGS, "rate_factor": 1.0}
+        return self._with(changed)
 
     @property
     def augmentations(self) -> set[str]:
@@ -428,14 +432,16 @@ class Recipe(Section):
         if isinstance(target.learning_rate, float):
             changed[rate] = target.learning_rate
         last = training.rungs[-1]
-        alike = training.start == target.start
         epochs = target.epochs if isinstance(target.epochs, int) else None
         return training.model_copy(
             update={
                 **changed,
                 "start": target.start,
                 "weights": target.weights,
-                "rungs": [epochs or (last if alike else max(training.backbone_epochs, 3 * last))],
+                "rungs": [
+                    epochs
+                    or (last if self.starts_alike else max(training.backbone_epochs, 3 * last))
+                ],
                 "augment": training.augmentation if target.augment is None else target.augment,
                 "transforms": None,
                 "seeds": 1,

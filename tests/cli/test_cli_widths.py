@@ -14,7 +14,6 @@ from made_study import everywhere, usual
 from pseudo_terminal import typed
 from rich.console import Console
 
-from nas_attn.answer.reading import snapshot
 from nas_attn.cli import main, running
 from nas_attn.cli.common import table
 from nas_attn.cli.terminal import SafeConsole, progress_bar
@@ -105,16 +104,13 @@ METRICS = {
 
 
 @pytest.mark.parametrize("columns", [80, 160])
-def test_each_metric_of_a_retrained_network_has_a_column(columns: int, tmp_path: Path) -> None:
-    study = usual(tmp_path)
+def test_each_metric_of_a_retrained_network_has_a_column(columns: int) -> None:
     known = Run("key-002", parse(everywhere(CBAM)), 500000, protocol="target", purpose="retrain")
     unknown = replace(known, key="key-of-another", placement=parse("stage1=simam"), seed=500001)
     stored = StoredScore("key-002", "retrain", Score(500000, 0, 12, METRICS), "target")
     output = io.StringIO()
     results = [(known, stored, ""), (unknown, None, "stopped")]
-    running._show_retrained(
-        Console(width=columns, file=output), snapshot(study.store), "Trained", results
-    )
+    running._show_retrained(Console(width=columns, file=output), "Trained", results)
     lines = output.getvalue().splitlines()
     (row,) = (line for line in lines if "500000" in line)
     assert re.split("  +", row.strip())[-6:] == [
