@@ -28,17 +28,41 @@ from nas_attn.errors import OperationError, UserError
 from nas_attn.system.paths import output_path, user_path
 
 if TYPE_CHECKING:
-    from nas_attn.answer.criteria import Criteria
-    from nas_attn.answer.snapshot import CandidateView, Snapshot
+    from nas_attn.answer.snapshot import CandidateView
     from nas_attn.export.exporting import Exported
-    from nas_attn.export.formats import Format
     from nas_attn.recipe.recipe import Recipe
-    from nas_attn.storage.opening import OpenStudy
 
-FORMAT_HELP = (
-    "Trained weights, torch.export, ONNX, or a trainer's own format; default: by --output, else"
-    " weights."
-)
+FormatName = Annotated[
+    str,
+    Option(
+        "--format",
+        metavar="[weights|torch|onnx|onnx-int8|TEXT]",
+        help=(
+            "Trained weights, torch.export, ONNX, or a trainer's own format; default: by --output,"
+            " else weights."
+        ),
+    ),
+]
+Output = Annotated[
+    str | None,
+    Option("--output", "-o", metavar="PATH", help="File; default: STUDY with the format's ending."),
+]
+Normalize = Annotated[
+    bool,
+    Option(
+        "--normalize", help="The file takes uint8 images and normalises them itself; not weights."
+    ),
+]
+Check = Annotated[
+    bool,
+    Option(
+        "--check/--no-check", help="Score it on the validation images; compare ONNX with torch."
+    ),
+]
+AsSearched = Annotated[
+    bool,
+    Option("--as-searched", help="Take the search's weights, even if the network was retrained."),
+]
 
 
 def export(
@@ -48,38 +72,11 @@ def export(
     max_latency_ms: MaxLatencyMs = None,
     min_accuracy: MinAccuracy = None,
     placement: ChosenPlacement = None,
-    format_: Annotated[
-        str,
-        Option("--format", metavar="[weights|torch|onnx|onnx-int8|TEXT]", help=FORMAT_HELP),
-    ] = "",
-    output: Annotated[
-        str | None,
-        Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            help="File; default: STUDY with the format's ending.",
-        ),
-    ] = None,
-    normalize: Annotated[
-        bool,
-        Option(
-            "--normalize",
-            help="The file takes uint8 images and normalises them itself; not weights.",
-        ),
-    ] = False,
-    check: Annotated[
-        bool,
-        Option(
-            "--check/--no-check", help="Score it on the validation images; compare ONNX with torch."
-        ),
-    ] = True,
-    as_searched: Annotated[
-        bool,
-        Option(
-            "--as-searched", help="Take the search's weights, even if the network was retrained."
-        ),
-    ] = False,
+    format_: FormatName = "",
+    output: Output = None,
+    normalize: Normalize = False,
+    check: Check = True,
+    as_searched: AsSearched = False,
 ) -> None:
     """Write a trained network and its card.
 
@@ -104,28 +101,19 @@ def export(
     view = chosen(opened, found, wanted).view
     file = output or f"{opened.store.name}{kind.suffix}"
     path = output_path(file, what="--output", error=UserError, replaces=kind.begins)
-    wish = ExportWish(
-        kind.name,
-        as_searched=as_searched,
-        normalize=normalize,
-        check=check,
-    )
+    wish = ExportWish(kind.name, as_searched=as_searched, normalize=normalize, check=check)
     done = export_candidate(opened, found, view, path, wish)
+    facts = done.facts
     if context.as_json:
-        _print_exported(done, kind)
+        told = {name: facts[name] for name in ("study", "placement", "init", "key")}
+        told |= {"file": str(done.path), "format": kind.name, "trained": facts["training"]["what"]}
+        print_json({**told, "card": facts})
         return
     _say_exported(done, view)
-    for line in _hints(opened, found.now, wanted, view, done):
-        echo(line, err=True)
-
-
-def _print_exported(done: Exported, kind: Format) -> None:
-    facts = done.facts
-    told = {name: facts[name] for name in ("study", "placement", "init", "key")}
-    trained = facts["training"]["what"]
-    print_json(
-        {**told, "file": str(done.path), "format": kind.name, "trained": trained, "card": facts}
-    )
+    if done.run is None:
+        which = "" if wanted.default else f" --placement '{view.placement}'"
+        retrain = f"nas-attn retrain {opened.store.name}{which}{at_storage(opened.url)}"
+        echo(_hint(opened.recipe, facts["training"]["epochs"], retrain), err=True)
 
 
 def _say_exported(done: Exported, view: CandidateView) -> None:
@@ -142,44 +130,21 @@ def _say_exported(done: Exported, view: CandidateView) -> None:
         show_prose(out, line, indent=INDENT)
 
 
-def _hints(
-    opened: OpenStudy, now: Snapshot, wanted: Criteria, view: CandidateView, done: Exported
-) -> Iterator[str]:
-    """Says what could be exported instead: the network that was retrained last, or this one after
-    a training as the target says. If it was trained so, or only the user's program can, it says
-    that.
+def _hint(recipe: Recipe, epochs: int, retrain: str) -> str:
+    """How weights of the search become those of a training as the target says, if they are not.
+
+    Args:
+        recipe: The study's.
+        epochs: Of the search's training that gave them.
+        retrain: The command that trains the network so.
     """
-    name = opened.store.name
-    at = at_storage(opened.url)
-    last = next(
-        (network.placement for network in reversed(now.retrained) if network.metrics is not None),
-        view.placement,
-    )
-    if wanted.default and last != view.placement:
-        yield (
-            f"'{last}' was retrained last, but another network is recommended now; to export it:"
-        )
-        yield f"nas-attn export {name} --placement '{last}'{at}"
-    if done.run is not None:
-        return
-    if _trained_as_target(opened.recipe, done):
-        yield "trained as the target says, in the search"
-        return
-    if opened.recipe.needs_program:
-        yield "to train it as the target says, use your own code: nas-attn retrain cannot call it"
-        return
-    which = ""
-    if not wanted.default:
-        which = f" --placement '{view.placement}'"
-    yield f"to train it as the target says first: nas-attn retrain {name}{which}{at}"
-
-
-def _trained_as_target(recipe: Recipe, done: Exported) -> bool:
-    """Whether the search's training, whose weights these are, was the target's to its end."""
     from nas_attn.answer.modelling import searched_as_target
 
-    epochs = done.facts["training"]["epochs"]
-    return searched_as_target(recipe) and epochs == recipe.target_training.rungs[-1]
+    if searched_as_target(recipe) and epochs == recipe.target_training.rungs[-1]:
+        return "trained as the target says, in the search"
+    if recipe.needs_program:
+        return "to train it as the target says, use your own code: nas-attn retrain cannot call it"
+    return f"to train it as the target says first: {retrain}"
 
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from typer import Argument, Option
 
@@ -35,21 +35,6 @@ PACKAGE_OF_SOURCE = {
     "timm": "timm",
     "smp": "segmentation_models_pytorch",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """What is said as options; None: `init` proposes it."""
-
-    name: str | None = None
-    task: str | None = None
-    data: str | None = None
-    columns: Sequence[str] = ()
-    backbone: str | None = None
-    target: TargetWords
-    space: str | None = None
-    trials: int | None = None
-    max_latency_ratio: float | None = None
 
 
 class Proposal(NamedTuple):
@@ -102,7 +87,9 @@ def init(
     file = _new_file(path, force=force)
     if task is not None and task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
-    given = Given(
+    proposal = _proposal(
+        path,
+        trust=context.trust,
         name=name,
         task=task,
         data=data,
@@ -111,9 +98,8 @@ def init(
         target=target_words(target or []),
         space=space,
         trials=trials,
-        max_latency_ratio=max_latency_ratio,
+        ratio=max_latency_ratio,
     )
-    proposal = _proposal(path, given, trust=context.trust)
     _write(file, recipe_text(proposal.answers))
     if context.as_json:
         print_json({"recipe": path, "defaults": proposal.defaults, "notes": proposal.notes})
@@ -125,23 +111,39 @@ def init(
     echo(f"wrote {path}\nnext: nas-attn search {shlex.quote(path)} --dry-run")
 
 
-def _proposal(path: str, given: Given, *, trust: bool) -> Proposal:
-    """Proposes what is not given. `trust`: whether code of other folders may be run."""
+def _proposal(
+    path: str,
+    *,
+    trust: bool,
+    target: TargetWords,
+    columns: Sequence[str],
+    task: str | None = None,
+    data: str | None = None,
+    backbone: str | None = None,
+    name: str | None = None,
+    space: str | None = None,
+    trials: int | None = None,
+    ratio: float | None = None,
+) -> Proposal:
+    """Proposes what no option says, which is None here. `trust`: whether code of other folders may
+    be run.
+    """
     from nas_attn.recipe.reading import study_name
     from nas_attn.training.tasks.data import data_of
 
-    data = given.data or "digits"
-    purpose = proposed_task(data, given.task, given.columns)
+    said = {"data": data, "backbone": backbone, "target": target.start, "space": space}
+    data = data or "digits"
+    purpose = proposed_task(data, task, columns)
     variant = variants(purpose.task)[0]
     small = is_small(data)
-    backbone = given.backbone or variant.usual_backbone(data, small=small)
+    backbone = backbone or variant.usual_backbone(data, small=small)
     check_typed(backbone, data, trust=trust)
     images = count_images(data)
     _require_data(data)
     preset = _needed_preset(purpose.task, backbone)
     reading = data_of(find(purpose.task, backbone))
     inventory, seen = reading.first_look(_section(data, purpose), images, backbone)
-    start, about_start = _start(purpose.task, backbone, given.target)
+    start, about_start = _start(purpose.task, backbone, target)
     proposed = None
     if inventory is not None:
         proposed = reading.proposed(inventory, backbone, target_table(start)["weights"])
@@ -150,26 +152,22 @@ def _proposal(path: str, given: Given, *, trust: bool) -> Proposal:
     few = small or 0 < images < FEW_TRAINING_IMAGES
     answers = RecipeAnswers(
         path=path,
-        name=given.name or study_name(Path(path).stem),
+        name=name or study_name(Path(path).stem),
         purpose=purpose,
-        space=given.space or variant.hints.space or ("small" if small else "plug_and_play"),
+        space=space or variant.hints.space or ("small" if small else "plug_and_play"),
         backbone=backbone,
         data=data,
         proposed=proposed,
-        target=TargetWords(start, given.target.epochs),
-        trials=given.trials or (20 if few else 40),
-        ratio=given.max_latency_ratio,
+        target=TargetWords(start, target.epochs),
+        trials=trials or (20 if few else 40),
+        ratio=ratio,
         images=images,
         preset=preset,
     )
-    options = {
-        "data": (given.data, data),
-        "backbone": (given.backbone, backbone),
-        "target": (given.target.start, start),
-        "space": (given.space, answers.space),
-        "trials": (given.trials, answers.trials),
-    }
-    defaults = [f"--{name} {taken}" for name, (said, taken) in options.items() if said is None]
+    taken = {"data": data, "backbone": backbone, "target": start, "space": answers.space}
+    defaults = [f"--{option} {taken[option]}" for option, word in said.items() if word is None]
+    if trials is None:
+        defaults.append(f"--trials {answers.trials}")
     return Proposal(answers, list(_notes(answers, seen, about_start)), defaults)
 
 
@@ -220,15 +218,20 @@ def _notes(answers: RecipeAnswers, seen: str, about_start: str) -> Iterator[str]
 
 def folder_data(folder: str) -> str:
     """Names the data in a folder: annotations in COCO's form if there are some, else images."""
+    # without a slash at its end
+    path = str(Path(folder))
+    return f"coco:{path}" if _has_annotations("tags", f"coco:{path}") else f"folder:{path}"
+
+
+def _has_annotations(kind: Literal["boxes", "tags"], data: str) -> bool:
+    """Whether data have such annotations in COCO's form."""
     from nas_attn.data import coco
     from nas_attn.recipe.recipe import DataSection
 
-    # without a slash at its end
-    path = str(Path(folder))
     with suppress(DataError):
-        coco.read("tags", DataSection(name=f"coco:{path}"))
-        return f"coco:{path}"
-    return f"folder:{path}"
+        coco.read(kind, DataSection(name=data))
+        return True
+    return False
 
 
 def folder_recipe(
@@ -266,14 +269,15 @@ def folder_recipe(
     start = changes.get("target.weights") or changes.get("target.start")
     if start in ("default", "pretrained"):
         start = "weights"
-    given = Given(
+    made = _proposal(
+        f"{Path(folder).resolve().name}.toml",
+        trust=trust,
         task=stated,
         data=data,
         columns=proposal.columns,
         backbone=changes.get("backbone.name"),
         target=TargetWords(start, None),
     )
-    made = _proposal(f"{Path(folder).resolve().name}.toml", given, trust=trust)
     table = read_toml(recipe_text(made.answers), folder)
     return recipe_from(table, where=folder, overrides=dict(changes)), made.notes
 
@@ -320,23 +324,16 @@ def proposed_task(data: str, task: str | None = None, columns: Sequence[str] = (
 
 def _seen_without_table(data: str) -> ProposedTask | None:
     """What data are for that are no folder with a table; None: they may be one."""
-    from nas_attn.data import coco
     from nas_attn.data.folder import class_names, mask_pattern, split_folders, subfolders
-    from nas_attn.recipe.recipe import DataSection
 
     source, _, place = data.partition(":")
     root = Path(place).expanduser()
     if source == "yolo":
         return ProposedTask("detection", "yolo: has boxes")
     if source == "coco":
-        with suppress(DataError):
-            coco.read("boxes", DataSection(name=data))
-            return ProposedTask("detection", "the annotations have boxes")
-        with suppress(DataError):
-            coco.read("tags", DataSection(name=data))
-            return ProposedTask(
-                "multi-label", "the annotations have categories, and not all have boxes"
-            )
+        if _has_annotations("tags", data) and not _has_annotations("boxes", data):
+            why = "the annotations have categories, and not all have boxes"
+            return ProposedTask("multi-label", why)
         return ProposedTask("detection", "coco: is for boxes")
     if source != "folder" or not root.is_dir():
         return None
