@@ -34,10 +34,10 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import columns
 from nas_attn.report.figures import all_figures
 from nas_attn.report.figures.curves import learning_curves
-from nas_attn.report.figures.drawing import titled
 from nas_attn.report.figures.effect_map import effect_map
 from nas_attn.report.figures.files import write_figures
 from nas_attn.report.figures.front import front_figures
+from nas_attn.report.figures.style import titled
 from nas_attn.report.html import summary
 from nas_attn.report.publishing import write_study_report
 from nas_attn.searching.prepare import beginning

@@ -23,7 +23,7 @@ from nas_attn.model import TARGET_RUNG, TESTED
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.report.columns import columns, compared, rows, tags
 from nas_attn.report.figures import all_figures
-from nas_attn.report.figures.drawing import titled
+from nas_attn.report.figures.style import titled
 from nas_attn.system.wrapping import Line, glued
 
 if TYPE_CHECKING:

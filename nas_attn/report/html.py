@@ -29,7 +29,7 @@ from nas_attn.recipe.reading import write_toml
 from nas_attn.report import page_tables
 from nas_attn.report.columns import named
 from nas_attn.report.figures import all_figures, effects_name
-from nas_attn.report.figures.drawing import unbroken
+from nas_attn.report.figures.style import unbroken
 from nas_attn.report.templating import plotly_script, templates, trusted, when
 from nas_attn.system.paths import user_path, write_whole
 

@@ -87,7 +87,7 @@ def write_study_report(
     drawn = None
     taken = answer.now.find(answer.taken_key or "")
     if images and answer.now.recipe.data.name != EXTERNAL:
-        from nas_attn.report.images import largest_errors, maps
+        from nas_attn.report.pictures import largest_errors, maps
 
         if found is not None and found.worst:
             # the data are not on this machine: no images

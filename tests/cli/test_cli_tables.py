@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from nas_attn.answer.reading import answer
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.report.images import maps
+from nas_attn.report.pictures import maps
 from nas_attn.storage import opening
 
 IMAGES = 60

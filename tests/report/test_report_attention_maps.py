@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import nas_attn as na
 from nas_attn.answer.reading import answer
-from nas_attn.report.images import class_activation, last_map, maps
+from nas_attn.report.pictures import class_activation, last_map, maps
 from nas_attn.storage import opening
 
 DIGITS = {"train": 60, "validation": 40, "test": 20, "size": 12}

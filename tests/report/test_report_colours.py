@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from colours import WITHOUT_COLOURS, contrast, difference, laid_over, rgb
 
-from nas_attn.report.figures.drawing import BACKGROUND, COLOURS, GREY, STYLES, TEXT
 from nas_attn.report.figures.effect_map import BAD, GOOD_COLOUR, NOTHING
+from nas_attn.report.figures.style import BACKGROUND, COLOURS, GREY, STYLES, TEXT
 
 # WCAG 2.2, 1.4.3 and 1.4.11
 TEXT_CONTRAST = 4.5

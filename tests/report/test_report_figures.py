@@ -24,10 +24,10 @@ from nas_attn.recipe import units
 from nas_attn.report import browser, figures
 from nas_attn.report.browser import PIXELS
 from nas_attn.report.figures.curves import learning_curves
-from nas_attn.report.figures.drawing import blank_figure, tell, titled
 from nas_attn.report.figures.effect_map import BAD, GOOD_COLOUR, effect_map
 from nas_attn.report.figures.files import write_figures
 from nas_attn.report.figures.front import front_figures
+from nas_attn.report.figures.style import blank_figure, tell, titled
 from nas_attn.report.page_tables import front_table, gains_of_runs
 
 SE = "se(reduction=8)"

@@ -12,7 +12,7 @@ from nas_attn.answer.snapshot import CandidateView, ScorePoint
 from nas_attn.errors import several
 from nas_attn.recipe import units
 from nas_attn.report.columns import Role, role
-from nas_attn.report.figures.drawing import STYLES, blank_figure, factor, hover, measure, tell
+from nas_attn.report.figures.style import STYLES, blank_figure, factor, hover, measure, tell
 
 CURVES_HEIGHT = 420
 # between two curves of a trace

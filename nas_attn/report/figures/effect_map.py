@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from nas_attn.answer.effects import Effect, Effects
 from nas_attn.answer.effects_text import effects_message, short_names
 from nas_attn.recipe import units
-from nas_attn.report.figures.drawing import TEXT, blank_figure, tell
+from nas_attn.report.figures.style import TEXT, blank_figure, tell
 
 # Blue and orange are told apart by the colour-blind, too. All are translucent, so that text on
 # them can be read on a light and on a dark page.

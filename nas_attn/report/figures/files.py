@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from nas_attn.errors import OperationError, UserError, shorten
 from nas_attn.report.browser import draw, print_pdf
-from nas_attn.report.figures.drawing import titled
+from nas_attn.report.figures.style import titled
 from nas_attn.system.paths import user_path, whole_file
 
 FIGURE_FORMATS = ("svg", "pdf", "png")

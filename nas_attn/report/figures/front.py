@@ -16,7 +16,7 @@ from nas_attn.errors import several
 from nas_attn.recipe import units
 from nas_attn.recipe.recipe import lower_is_better, objective_name
 from nas_attn.report.columns import Role, role
-from nas_attn.report.figures.drawing import STYLES, blank_figure, factor, hover, measure, tell
+from nas_attn.report.figures.style import STYLES, blank_figure, factor, hover, measure, tell
 
 # Pixels, without the title
 FRONT_HEIGHT = 460
