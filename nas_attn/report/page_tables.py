@@ -200,33 +200,22 @@ def mistakes_table(summary: Mistakes, names: Sequence[str]) -> Table | None:
 
 
 def retrained_table(now: Snapshot) -> Table | None:
-    """The trainings for use, a row for each, with the scores at the end, or of the last epoch; None
-    without any.
-    """
+    """The trainings for use, a row for each, with the scores of the network; None without any."""
     if not now.retrained:
         return None
-    scores = [
-        run.curve[-1].metrics if run.metrics is None and run.curve else run.metrics or {}
+    metrics = metrics_shown([run.metrics or {} for run in now.retrained])
+    rows = [
+        TableRow(
+            [
+                Cell(notation=str(run.placement), wide=True),
+                Cell(run.protocol),
+                number(str(run.seed), run.seed),
+                *(measured(name, (run.metrics or {}).get(name)) for name in metrics),
+                Cell("" if run.state == "done" else run.reason or run.state),
+            ]
+        )
         for run in now.retrained
     ]
-    metrics = metrics_shown(scores)
-    rows = []
-    for run, scored in zip(now.retrained, scores, strict=True):
-        last = run.curve[-1] if run.curve else None
-        state = "" if run.metrics else run.reason or ("under way" if last else "waiting")
-        rows.append(
-            TableRow(
-                [
-                    Cell(notation=str(run.placement), wide=True),
-                    Cell(run.protocol),
-                    number(str(run.seed), run.seed),
-                    number(str(last.epochs), last.epochs) if last else Cell(),
-                    *(measured(name, scored.get(name)) for name in metrics),
-                    number(f"{last.train_loss:.3g}", last.train_loss) if last else Cell(),
-                    Cell(state),
-                ]
-            )
-        )
-    head = ["placement", "protocol", "seed", "epochs", *map(units.title, metrics)]
+    head = ["placement", "protocol", "seed", *map(units.title, metrics), "state"]
     caption = "Trainings for use, scored on the validation split"
-    return Table(caption, [*head, "training loss", "state"], rows).informative()
+    return Table(caption, head, rows).informative()
