@@ -85,8 +85,6 @@ def init(
         data = data or folder_data(path)
         path = f"{Path(path).resolve().name}.toml"
     file = _new_file(path, force=force)
-    if task is not None and task not in TASKS:
-        raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
     proposal = _proposal(
         path,
         trust=context.trust,
@@ -255,8 +253,6 @@ def folder_recipe(
     data = folder_data(folder)
     stated = changes.get("task.name")
     columns = changes.get("data.table.columns", ())
-    if stated is not None and stated not in TASKS:
-        raise RecipeError(f"task.name = '{shorten(str(stated))}': {did_you_mean(stated, TASKS)}")
     proposal = proposed_task(data, stated, [columns] if isinstance(columns, str) else columns)
     if proposal.task == USUAL_TASK and not proposal.columns:
         return None, []
@@ -297,6 +293,9 @@ def proposed_task(data: str, task: str | None = None, columns: Sequence[str] = (
 
     source, _, place = data.partition(":")
     root = Path(place).expanduser()
+    if task is not None and task not in TASKS:
+        wrong = str(task)
+        raise RecipeError(f"unknown task '{shorten(wrong)}': {did_you_mean(wrong, TASKS)}")
     kind = None if task is None else variants(task)[0].labels
     has_table = source == "folder" and root.is_dir() and kind in (None, "classes", *OF_A_TABLE)
     if columns and not has_table:

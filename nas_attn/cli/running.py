@@ -174,15 +174,16 @@ def show_outcome(context: Context, opened: OpenStudy, ended: Ending, *, report: 
 
     Raises:
         OperationError: the report cannot be written.
+        Exit: a signal stopped the runs.
     """
     from nas_attn.answer.reading import answer
+    from nas_attn.cli.showing import show_answer, show_front, show_next
     from nas_attn.report.publishing import publish, write_study_report
     from nas_attn.storage.opening import renewed
 
     # it may have found how long its target trains
     opened = renewed(opened)
     found = publish(opened) or answer(opened.store)
-    now = found.now
     path = None
     unwritten = None
     try:
@@ -193,14 +194,35 @@ def show_outcome(context: Context, opened: OpenStudy, ended: Ending, *, report: 
     if context.as_json:
         _print_answer(opened, found, ended, path)
     else:
-        _show_results(context, opened, found, ended, path)
+        out = console(wide=context.wide)
+        show_answer(out, found, opened.url)
+        out.print()
+        show_front(out, found)
+        show_next(
+            out,
+            found,
+            storage=opened.url,
+            artifacts=opened.local_artifacts,
+            report=path,
+            ended=ended,
+        )
     if unwritten is not None:
         raise unwritten
     again = again_of(opened)
+    now = found.now
     if now.planned == 0:
         # none was begun, and without a number none would be
         again = f"nas-attn resume {now.study} --trials {now.planned_next}{at_storage(opened.url)}"
-    _say_ending(ended, again)
+    if ended is Ending.STOPPED:
+        echo(f"stopped before the end; go on with: {again}", err=True)
+        raise typer.Exit(INTERRUPTED)
+    if ended is Ending.TIME:
+        echo(f"the time is over; to try more: {again}", err=True)
+    if ended is Ending.EXHAUSTED:
+        echo(
+            "every placement of the search space has been tried, or is probably over the limits",
+            err=True,
+        )
 
 
 def say_created(context: Context, opened: OpenStudy) -> None:
@@ -231,40 +253,6 @@ def _print_answer(
             "storage": shown_url(opened.url),
         }
     )
-
-
-def _show_results(
-    context: Context, opened: OpenStudy, answer: Answer, ended: Ending, report: Path | None
-) -> None:
-    from nas_attn.cli.showing import show_answer, show_front, show_next
-
-    out = console(wide=context.wide)
-    show_answer(out, answer, opened.url)
-    out.print()
-    show_front(out, answer)
-    show_next(
-        out,
-        answer,
-        storage=opened.url,
-        artifacts=opened.local_artifacts,
-        report=report,
-        ended=ended,
-    )
-
-
-def _say_ending(ended: Ending, again: str) -> None:
-    """Says how to go on, if there is more to do. Exit: a signal stopped the runs."""
-
-    if ended is Ending.STOPPED:
-        echo(f"stopped before the end; go on with: {again}", err=True)
-        raise typer.Exit(INTERRUPTED)
-    if ended is Ending.TIME:
-        echo(f"the time is over; to try more: {again}", err=True)
-    if ended is Ending.EXHAUSTED:
-        echo(
-            "every placement of the search space has been tried, or is probably over the limits",
-            err=True,
-        )
 
 
 def final_test(

@@ -66,21 +66,10 @@ __all__ = [
 _Changes = dict[str, dict[str, Any]]
 AUTOS: Mapping[str, str] = {"data": "resplit", "backbone": "norms", "target": "learning_rate"}
 """Section -> its key which a study decides where it is `auto`."""
+STATED_RATE = {"preset", "learning_rate", "finetune_learning_rate", "evaluator"}
+"""Keys of `[training]` that say a learning rate."""
 KEPT = "kept"
 """Context of validation: the table is what a study keeps, which names all keys."""
-
-
-def _says_no_length(training: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
-    """Whether a recipe leaves open how long its target trains, which our own trainers can find."""
-    return "epochs" not in target and not {"rungs", "evaluator"} & training.keys()
-
-
-def _says_no_rate(
-    table: Mapping[str, Any], training: Mapping[str, Any], target: Mapping[str, Any]
-) -> bool:
-    """Whether a recipe leaves the learning rate of our own trainer to its default."""
-    stated = {"preset", "learning_rate", "finetune_learning_rate", "evaluator"} & training.keys()
-    return not stated and "learning_rate" not in target and _has_our_trainer(table)
 
 
 def _name_in(table: Mapping[str, Any], section: str) -> str:
@@ -179,10 +168,12 @@ class Recipe(Section):
             given = {"weights": weights}
         target = {**target, "start": start, **given}
         if training.get("start") in (None, start):
-            if _says_no_length(training, target):
+            # our own trainers can find them
+            if "epochs" not in target and not {"rungs", "evaluator"} & training.keys():
                 target["epochs"] = AUTO
-            if target.get("epochs") == AUTO and _says_no_rate(table, training, target):
-                target["learning_rate"] = AUTO
+            no_rate = not STATED_RATE & training.keys() and _has_our_trainer(table)
+            if target.get("epochs") == AUTO and no_rate:
+                target.setdefault("learning_rate", AUTO)
             alike = _training_like(target, start)
             training = {"start": start, **given, **alike, **training}
         if training.get("start") == "pretrained":

@@ -55,16 +55,6 @@ class Table(NamedTuple):
     name: str = ""
     sortable: bool = False
 
-    def informative(self) -> Table:
-        """The same without the columns that say nothing in any row."""
-        kept = [
-            at
-            for at in range(len(self.head))
-            if any(not row.cells[at].says_nothing for row in self.rows)
-        ]
-        rows = [row._replace(cells=[row.cells[at] for at in kept]) for row in self.rows]
-        return self._replace(head=[self.head[at] for at in kept], rows=rows)
-
 
 def number(shown: str, value: float | None) -> Cell:
     """A cell sorted by its number; unknown ones come last."""
@@ -113,7 +103,7 @@ def front_table(answer: Answer) -> Table | None:
         )
         for view in now.shown
     ]
-    return Table("The front, and the baselines beside it", head, rows).informative()
+    return Table("The front, and the baselines beside it", head, rows)
 
 
 def gains_of_runs(now: Snapshot, metric: str, view: CandidateView) -> list[float]:
@@ -152,7 +142,7 @@ def candidates_table(answer: Answer) -> Table | None:
         first = Cell(trial.text, trial.value, tags=tags(answer, view))
         rows.append(TableRow([first, *map(_cell, others)], view.on_front))
     head = [one.head for one in shown[0]]
-    return Table("All candidates", head, rows, "all-candidates", sortable=True).informative()
+    return Table("All candidates", head, rows, "all-candidates", sortable=True)
 
 
 def _cell(column: Column) -> Cell:
@@ -181,7 +171,7 @@ def effects_table(effects: Effects) -> Table:
     ]
     head = ["site", "choice", "on average", "good", "candidates", "with the type elsewhere"]
     name = f"effects-{effects.of}"
-    return Table(f"All effects on {title}", head, rows, name, sortable=True).informative()
+    return Table(f"All effects on {title}", head, rows, name, sortable=True)
 
 
 def mistakes_table(summary: Mistakes, names: Sequence[str]) -> Table | None:
@@ -218,4 +208,4 @@ def retrained_table(now: Snapshot) -> Table | None:
     ]
     head = ["placement", "protocol", "seed", *map(units.title, metrics), "state"]
     caption = "Trainings for use, scored on the validation split"
-    return Table(caption, head, rows).informative()
+    return Table(caption, head, rows)

@@ -8,8 +8,6 @@ import base64
 import io
 import math
 from collections.abc import Iterator, Sequence
-from heapq import nsmallest
-from operator import itemgetter
 
 import torch
 from PIL import Image
@@ -37,7 +35,7 @@ from nas_attn.training.plan import study_plan
 from nas_attn.training.tasks.data import data_of
 
 MAPPED_IMAGES = 4
-# places of attention that are shown, those that change their maps most unevenly
+# places of attention that are shown, the first ones
 MAPPED_PLACES = 4
 # pixels of a picture's longer side
 SIDE = 112
@@ -147,17 +145,16 @@ def _changes(
     model: nn.Module, resolved: ResolvedPlacement, x_NCHW: Tensor
 ) -> list[tuple[str, Tensor]]:
     """What stands under the pictures of a place, and how much it changes its map, `(N, H, W)`, 0 to
-    1 over all images; of the places that change their maps most unevenly.
+    1 over all images.
     """
     choices = {point.path: of_point for point, of_point in resolved.modules}
     found = []
-    for site, read in gates(model, x_NCHW).items():
+    for site, read in list(gates(model, x_NCHW).items())[:MAPPED_PLACES]:
         low, high = read.change.aminmax()
         host, _, number = read.path.partition(f".{CHILD}.")
         label = f"{site}: {choices[host][int(number)].type}\nchanges {low:.2f} to {high:.2f}"
-        heat = (read.change - low) / (high - low).clamp_min(torch.finfo().tiny)
-        found.append((float(low / high), label, heat))
-    return [(label, heat) for _, label, heat in nsmallest(MAPPED_PLACES, found, itemgetter(0))]
+        found.append((label, (read.change - low) / (high - low).clamp_min(torch.finfo().tiny)))
+    return found
 
 
 def largest_errors(opened: OpenStudy, answer: Answer, mistakes: Mistakes) -> Iterator[ShownImage]:
