@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from nas_attn import attachment
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.answer_text import answer_lines
 from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.choosing import chosen
@@ -183,6 +184,10 @@ class Study:
         return self._asker.ask()
 
     @property
+    def _answer(self) -> Answer:
+        return answer(self._opened.store)
+
+    @property
     def name(self) -> str:
         """The study's name."""
         return self._opened.store.name
@@ -200,11 +205,11 @@ class Study:
         """The card of the study, line by line: what to do, what that brings and costs, how sure it
         is, and the next command.
         """
-        return answer_lines(answer(self._opened.store))
+        return answer_lines(self._answer)
 
     def as_dict(self) -> dict[str, Any]:
         """All results so far in JSON's types, as `nas-attn show --json` prints them."""
-        return answer_as_json(answer(self._opened.store))
+        return answer_as_json(self._answer)
 
     def front(self) -> tuple[CandidateView, ...]:
         """Candidates that no other dominates by the current estimates; the best in the primary
@@ -252,7 +257,7 @@ class Study:
             placement=placement,
             attention=attention,
         )
-        return chosen(self._opened, answer(self._opened.store), criteria).view
+        return chosen(self._opened, self._answer, criteria).view
 
     def effects(self, what: str | None = None) -> Effects | None:
         """What each choice adds at each site, to `latency` or to a metric, by default the study's
@@ -261,7 +266,7 @@ class Study:
 
         None if fewer than eight candidates have it.
         """
-        now = answer(self._opened.store).now
+        now = self._answer.now
         return average_effects(now, what or now.metric)
 
     # Figures are plotly's: `.show()`, `.write_html(path)`; `write_figures` makes files of them.
@@ -270,18 +275,18 @@ class Study:
         """The first objective against the second (or the trial), with 95 % intervals; metrics as
         gains over the bare backbone.
         """
-        return titled(front_figures(answer(self._opened.store))[0])
+        return titled(front_figures(self._answer)[0])
 
     def plot_curves(self) -> Figure | None:
         """Learning curves, one line per run; None if there are none yet."""
-        figure = learning_curves(answer(self._opened.store))
+        figure = learning_curves(self._answer)
         return None if figure is None else titled(figure)
 
     def plot_effects(self, of: str | None = None) -> Figure | None:
         """A map of what each choice adds at each site to a metric (default: the primary one) or to
         `latency`.
         """
-        now = answer(self._opened.store).now
+        now = self._answer.now
         effects = average_effects(now, of or now.primary or "latency")
         if effects is None or not effects.at("choice"):
             return None
@@ -291,7 +296,7 @@ class Study:
         """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`,
         `effects` or `latencies`.
         """
-        return columns.rows(answer(self._opened.store), what)
+        return columns.rows(self._answer, what)
 
     def write_figures(self, folder: str | Path, format: str = "svg") -> list[Path]:
         """All figures as files: svg, pdf or png. Needs a Chrome or Chromium.
@@ -300,7 +305,7 @@ class Study:
             UserError: the format is unknown.
             OperationError: there is no browser, or the files cannot be written.
         """
-        return write_figures(all_figures(answer(self._opened.store)), Path(folder), format)
+        return write_figures(all_figures(self._answer), Path(folder), format)
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, storage={shown_url(self._opened.url)!r})"
@@ -309,14 +314,12 @@ class Study:
         """The answer so far, the front as a table, and what the networks get wrong, for a notebook;
         `plot_front()` draws it.
         """
-        now = answer(self._opened.store)
+        now = self._answer
         return summary(now, mistakes(self._opened.store, now))
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the self-contained HTML report; returns its absolute path."""
-        return write_study_report(
-            self._opened, answer(self._opened.store), Path(path) if path else None
-        )
+        return write_study_report(self._opened, self._answer, Path(path) if path else None)
 
 
 def open_study(storage: str = DEFAULT_URL, name: str | None = None) -> Study:

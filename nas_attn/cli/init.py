@@ -162,8 +162,8 @@ def _proposal(
         images=images,
         preset=preset,
     )
-    taken = {"data": data, "backbone": backbone, "target": start, "space": answers.space}
-    defaults = [f"--{option} {taken[option]}" for option, word in said.items() if word is None]
+    chosen = {"data": data, "backbone": backbone, "target": start, "space": answers.space}
+    defaults = [f"--{option} {chosen[option]}" for option, word in said.items() if word is None]
     if trials is None:
         defaults.append(f"--trials {answers.trials}")
     return Proposal(answers, list(_notes(answers, seen, about_start)), defaults)
