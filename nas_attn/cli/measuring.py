@@ -218,24 +218,17 @@ def _backbone_plan(backbone: str, shape: str | None) -> Plan:
 
 def latency_section(section: LatencySection, settings: Sequence[str]) -> LatencySection:
     """A section with the settings of `--set`: its keys, with or without its name."""
-    from pydantic import ValidationError
-
-    from nas_attn.recipe.reading import sentence
-    from nas_attn.recipe.recipe import LatencySection
+    from nas_attn.recipe.reading import validated
 
     table = {**section.model_dump(), "tolerance": section.front_tolerance}
     for key, value in overrides(settings, "latency.batch_size=32").items():
         table[key.removeprefix("latency.")] = value
-    try:
-        return LatencySection.model_validate(table)
-    except ValidationError as error:
-        raise RecipeError(sentence(LatencySection, error, "--set")) from None
+    return validated(type(section), table, "--set")
 
 
 class Built(NamedTuple):
-    """A network to be measured; for another backbone, key and notation are its name."""
+    """A network to be measured; for another backbone, notation is its name."""
 
-    key: str
     notation: str
     model: nn.Module
     shape: tuple[int, int, int]
@@ -250,10 +243,10 @@ def _network(plan: Plan, text: str, placement: Placement | None) -> Built:
         shape = plan.input_shape
         classes = plan.classes
         model = backbones.build(backbone_section(text), input_shape=shape, classes=classes)
-        return Built(text, text, model, shape)
+        return Built(text, model, shape)
     resolved = plan.resolved(placement)
     model = plan.network(resolved, 0)
-    return Built(resolved.key, resolved.text, model, plan.shape_of(resolved))
+    return Built(resolved.text, model, plan.shape_of(resolved))
 
 
 def _measure(plan: Plan, section: LatencySection, networks: Mapping[str, Built]) -> list[Session]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from nas_attn.answer.answer_text import LINK, PLACEMENT, below, drawing_line, rows
+from nas_attn.answer.answer_text import PLACEMENT, below, drawing_line, rows
 from nas_attn.answer.candidates import (
     SIGNS,
     candidate_label,
@@ -27,7 +27,7 @@ from nas_attn.answer.validation_text import (
     validation_sentences,
 )
 from nas_attn.cli.common import at_storage, table
-from nas_attn.cli.terminal import INDENT, show_command, show_line, show_prose
+from nas_attn.cli.terminal import INDENT, show_command, show_prose
 from nas_attn.latency.ratios import not_alone
 from nas_attn.recipe import tasks, units
 from nas_attn.report.columns import BETTER_THAN_BARE, compared
@@ -59,23 +59,10 @@ def show_answer(out: Console, answer: Answer, storage: str) -> None:
 
 
 def _show_drawing(out: Console, stages: Sequence[DrawnStage]) -> None:
-    """The network; on a terminal that is too narrow, broken between its stages."""
-    if not stages:
-        return
-    out.print()
-    line = f"{INDENT}{drawing_line(stages)}"
-    if not out.is_terminal or len(line) <= out.width:
-        show_line(out, line)
-        return
-    lines = [INDENT]
-    for index, part in enumerate(drawing_line(stages).split(LINK)):
-        piece = part if index == 0 else f"{LINK}{part}"
-        if len(lines[-1]) + len(piece) > out.width and lines[-1].strip():
-            lines.append(INDENT)
-            piece = piece.lstrip()
-        lines[-1] += piece
-    for line in lines:
-        show_line(out, line)
+    """The network."""
+    if stages:
+        out.print()
+        show_prose(out, drawing_line(stages), indent=INDENT)
 
 
 def show_why(out: Console, answer: Answer) -> None:

@@ -59,7 +59,7 @@ def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
         if isinstance(space, str):
             named = f"'{space}'"
         raise RecipeError(f"{where} is a recipe, not a search space: its space is {named}")
-    return _validate(SpaceSpec, {**table, "origin": where}, where)
+    return validated(SpaceSpec, {**table, "origin": where}, where)
 
 
 def load_recipe(
@@ -89,7 +89,7 @@ def recipe_from(
         table["space"] = load_space(
             space, relative_to=origin.parent if os.path.isfile(origin) else None
         )
-    return _validate(Recipe, table, where)
+    return validated(Recipe, table, where)
 
 
 def _read_toml(
@@ -163,7 +163,7 @@ def _as_now(text: str) -> str:
 
 def backbone_section(name: str, **settings: Any) -> BackboneSection:
     """The section of a backbone that a command names; RecipeError if the name is invalid."""
-    return _validate(BackboneSection, {"name": name, **settings}, "backbone")
+    return validated(BackboneSection, {"name": name, **settings}, "backbone")
 
 
 def study_name(file: str) -> str:
@@ -197,7 +197,8 @@ def _set(table: dict[str, Any], keys: list[str], value: Any, where: str) -> None
     table[keys[-1]] = value
 
 
-def _validate(model: type[S], table: dict[str, Any], where: str) -> S:
+def validated(model: type[S], table: dict[str, Any], where: str) -> S:
+    """A section from a table; RecipeError in one sentence. `where` names its origin."""
     try:
         return model.model_validate(table)
     except ValidationError as error:

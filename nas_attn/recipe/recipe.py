@@ -140,16 +140,8 @@ class Recipe(Section):
     @classmethod
     def _own_metric(cls, table: Any) -> Any:
         """Without objectives, the task's metric and the latency."""
-        if (
-            not isinstance(table, dict)
-            or "objectives" in table
-            or not isinstance(table.get("task"), dict)
-        ):
-            return table
-        task = tasks.TASKS.get(str(table["task"].get("name")))
-        if task is None:
-            return table
-        return {**table, "objectives": [task.metric, "latency"]}
+        task = tasks.TASKS.get(_name_in(table, "task")) if isinstance(table, dict) else None
+        return table if task is None else {"objectives": [task.metric, "latency"], **table}
 
     @model_validator(mode="before")
     @classmethod
