@@ -5,7 +5,7 @@ out, with the examples of a command's docstring at its end.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -81,12 +81,31 @@ class Command(TyperCommand):
             elif kind is not None:
                 parameter.metavar = METAVARS.get(kind.annotation)
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes the arguments, without their types, then the options."""
+        panels: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, TyperArgument):
+                panels["Arguments"].append((str(parameter.metavar), record[1]))
+            elif record is not None:
+                panels["Options"].append(record)
+        write_panels(formatter, panels)
+
     def format_epilog(self, _ctx: Any, formatter: Any) -> None:
         """Writes where the common options stand, and the examples as they do in the docstring."""
         formatter.write_paragraph()
         formatter.write_text(f"{COMMON_PANEL}, like --json and --storage: nas-attn --help")
         if self.epilog:
             formatter.write(f"{EXAMPLES[1:]}{self.epilog}\n")
+
+
+def write_panels(formatter: Any, panels: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """Writes what there is under each heading."""
+    for panel, rows in panels.items():
+        if rows:
+            with formatter.section(panel):
+                formatter.write_dl(rows)
 
 
 class Group(TyperGroup):
@@ -110,13 +129,11 @@ class Group(TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the commands under the headings of their panels, then the options."""
-        panels = defaultdict(list)
+        panels = defaultdict[str, list[tuple[str, str]]](list)
         width = formatter.width - 6 - max(map(len, self.commands))
         for name, command in self.commands.items():
             panel = getattr(command, "rich_help_panel", "Commands")
             panels[panel].append((name, command.get_short_help_str(width)))
         records = (parameter.get_help_record(ctx) for parameter in self.get_params(ctx))
         panels["Options"] = [record for record in records if record is not None]
-        for panel, rows in panels.items():
-            with formatter.section(panel):
-                formatter.write_dl(rows)
+        write_panels(formatter, panels)
