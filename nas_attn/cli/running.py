@@ -7,8 +7,8 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,7 +97,6 @@ def do_runs(
     context = effort.context
     quiet = context.quiet or context.as_json
     with (
-        stopped_after(left_s, stop) as over,
         display(opened, only=only, quiet=quiet) as say,
         interruptible(stop, say),
         # what an evaluator prints is not the result
@@ -113,18 +112,21 @@ def do_runs(
         )
         with suppress(KeyboardInterrupt):
             count = effort.workers or usual_workers(opened, effort.device)
-            ended = run_workers(opened, count, options)
+            ended = ended_after(left_s, stop, lambda: run_workers(opened, count, options))
     if ended is None:
         echo(f"stopped at once; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
-    if ended is Ending.STOPPED and over.is_set():
-        return Ending.TIME
     return ended
 
 
-@contextmanager
-def stopped_after(seconds: float | None, stop: threading.Event) -> Iterator[threading.Event]:
-    """Sets `stop` after so many seconds, and the event that it yields; None: never."""
+def ended_after(seconds: float | None, stop: threading.Event, work: Callable[[], Ending]) -> Ending:
+    """Why some work ends, which is stopped after so many seconds; None: never.
+
+    Args:
+        seconds: from now on.
+        stop: is set to stop it.
+        work: until it ends.
+    """
     over = threading.Event()
 
     def end() -> None:
@@ -136,9 +138,10 @@ def stopped_after(seconds: float | None, stop: threading.Event) -> Iterator[thre
     if seconds is not None:
         timer.start()
     try:
-        yield over
+        ended = work()
     finally:
         timer.cancel()
+    return Ending.TIME if ended is Ending.STOPPED and over.is_set() else ended
 
 
 def run_study(opened: OpenStudy, effort: Effort, clock: SearchTime) -> Ending:

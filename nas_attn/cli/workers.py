@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,7 +26,7 @@ from nas_attn.cli.common import (
     quiet_optuna,
     study_named,
 )
-from nas_attn.cli.running import stopped_after
+from nas_attn.cli.running import ended_after
 from nas_attn.errors import (
     several,
 )
@@ -57,7 +58,7 @@ def worker(
     """
     from nas_attn.searching.run.taking_part import Options
     from nas_attn.searching.run.worker_process import told as told_here
-    from nas_attn.searching.worker.ending import Ending, Report
+    from nas_attn.searching.worker.ending import Report
     from nas_attn.searching.worker.stopping import interruptible
 
     seconds = clock(time)
@@ -81,15 +82,13 @@ def worker(
         options = replace(options, **told.options)
     quiet_optuna()
     with (
-        stopped_after(seconds, stop) as over,
         interruptible(stop, say, orders=told is not None),
         nullcontext() if report is None else report.takes_warnings(),
         # what an evaluator prints is not the result
         redirect_stdout(sys.stderr) if context.as_json else nullcontext(),
     ):
-        ended = _work(context, study, options, alone=told is not None)
-    if ended is Ending.STOPPED and over.is_set():
-        ended = Ending.TIME
+        work = partial(_work, context, study, options, alone=told is not None)
+        ended = ended_after(seconds, stop, work)
     if context.as_json:
         print_json({"worker": name, "ended": ended})
     else:
