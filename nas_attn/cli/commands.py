@@ -16,7 +16,8 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 from nas_attn.errors import UserError
 from nas_attn.system.paths import DEFAULT_URL
 
-COMMON_PANEL = "Options of every command, before or after its name"
+COMMON_PANEL = "Options of every command"
+"""Marks the options that stand before or after a command's name, and only in the help of all."""
 
 METAVARS = {int: "N", float: "N", str: "TEXT", list[str]: "TEXT", Path: "PATH"}
 """Type of an option -> what stands for its value in the help."""
@@ -95,7 +96,7 @@ class Command(TyperCommand):
     def format_epilog(self, _ctx: Any, formatter: Any) -> None:
         """Writes where the common options stand, and the examples as they do in the docstring."""
         formatter.write_paragraph()
-        formatter.write_text(f"{COMMON_PANEL}, like --json and --storage: nas-attn --help")
+        formatter.write_text(f"{COMMON_PANEL}, like --json and --storage, are in nas-attn --help.")
         if self.epilog:
             formatter.write(f"{EXAMPLES[1:]}{self.epilog}\n")
 
