@@ -122,7 +122,7 @@ class Group(TyperGroup):
         for parameter in common:
             parameter.callback = parameter.callback or keep
             parameter.expose_value = False
-        unlisted = [copy(parameter) for parameter in common]
+        unlisted: list[Any] = [copy(parameter) for parameter in common]
         for parameter in unlisted:
             parameter.hidden = True
         for command in self.commands.values():
