@@ -454,7 +454,7 @@ def _named(thing: str | Callable[..., Any] | None) -> str | None:
 
 
 def _recipe(
-    recipe: str | Recipe | None, given: dict[str, Any], overrides: dict[str, Any] | None
+    recipe: str | Recipe | None, given: dict[str, Any], overrides: dict[str, Any] | None = None
 ) -> Recipe:
     changes = {key: value for key, value in given.items() if value is not None}
     changes |= overrides or {}
