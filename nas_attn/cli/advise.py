@@ -30,9 +30,7 @@ from nas_attn.recipe.target import refuse_unpublished, target_table, target_word
 from nas_attn.recipe.tasks import TASKS, USUAL_TASK
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from nas_attn.answer.advising import Advice, Question
+    from nas_attn.answer.advising import Advice
 
 # the end of measuring, from the command's beginning
 MEASURED_FOR_S = 45.0
@@ -74,7 +72,7 @@ def advise(
     # they load torch, which no help needs
     from nas_attn.answer import advising
     from nas_attn.cli.measuring import latency_section
-    from nas_attn.cli.usual import task_of, usual_shape, usual_start
+    from nas_attn.cli.usual import bare_network, task_of, usual_shape, usual_start
     from nas_attn.recipe.recipe import LatencySection
 
     start = target_words(target or []).start or usual_start(backbone)
@@ -88,7 +86,8 @@ def advise(
     input_shape = parse_shape(shape or usual_shape(backbone))
     section = latency_section(LatencySection(session_seconds=BRIEF_SESSION_S), settings or [])
     question = advising.Question(backbone, input_shape, task, trained, init, section)
-    advice = advising.advise(_network(question), question, until=until)
+    network = bare_network(backbone, input_shape, task)
+    advice = advising.advise(network, question, until=until)
     recipe = _recipe_command(task, data, backbone, start)
     size = input_shape[1:] if shape else None
     begin = _search_command(advice, data or f"{OWN_IMAGES}PATH", start, size=size)
@@ -98,17 +97,6 @@ def advise(
     _show(context, advice)
     # to copy, so only the terminal itself breaks it
     echo(f"next: {begin or recipe}")
-
-
-def _network(question: Question) -> nn.Module:
-    """The bare network, with as many classes as its published weights."""
-    from nas_attn.backbones import build
-    from nas_attn.cli.usual import CLASSES
-    from nas_attn.recipe.reading import backbone_section
-
-    classes = CLASSES.get(question.task, CLASSES["classification"])
-    section = backbone_section(question.backbone)
-    return build(section, input_shape=question.input_shape, classes=classes)
 
 
 def _show(context: Context, advice: Advice) -> None:

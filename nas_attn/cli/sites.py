@@ -41,17 +41,14 @@ def sites(
 
     What sites are: docs/how-to/attach.md
     """
-    from nas_attn import backbones
     from nas_attn.attachment import survey
     from nas_attn.cli.terminal import show_prose
-    from nas_attn.cli.usual import CLASSES, task_of, usual_shape
-    from nas_attn.recipe.reading import backbone_section
+    from nas_attn.cli.usual import bare_network, task_of, usual_shape
 
     check_typed(backbone, trust=context.trust)
     shape = shape or usual_shape(backbone)
     input_shape = parse_shape(shape)
-    classes = CLASSES[task_of(backbone)]
-    model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=classes)
+    model = bare_network(backbone, input_shape, task_of(backbone))
     surveyed = survey(model, input_shape, heads=heads)
     if context.as_json:
         records = [_record(site) for site in surveyed.sites]

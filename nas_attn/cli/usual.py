@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from nas_attn.backbones.torchvision_detectors import FIXED_SIDES
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SMALL_SIDE = 32
 LARGE_SIDE = 224
@@ -47,3 +52,12 @@ def usual_shape(backbone: str) -> str:
     if own is not None and own.size is not None:
         side = own.size
     return f"3x{side}x{side}"
+
+
+def bare_network(backbone: str, shape: tuple[int, int, int], task: str) -> nn.Module:
+    """The network without attention, with as many classes as its published weights."""
+    from nas_attn.backbones import build
+    from nas_attn.recipe.reading import backbone_section
+
+    classes = CLASSES.get(task, CLASSES["classification"])
+    return build(backbone_section(backbone), input_shape=shape, classes=classes)

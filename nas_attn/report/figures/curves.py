@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 import plotly.graph_objects as go
 
@@ -15,8 +16,10 @@ from nas_attn.report.columns import Role, role
 from nas_attn.report.figures.style import STYLES, blank_figure, factor, hover, measure, tell
 
 CURVES_HEIGHT = 420
+# epochs, value, what is said of it, and its symbol
+Mark = tuple[int | None, float | None, str, str]
 # between two curves of a trace
-GAP = (None, None, "", "circle")
+GAP: Mark = (None, None, "", "circle")
 
 
 def learning_curves(answer: Answer) -> go.Figure | None:
@@ -27,17 +30,12 @@ def learning_curves(answer: Answer) -> go.Figure | None:
     metric = now.primary
     if metric is None or len(now.recipe.training.rungs) < 2:
         return None
-    runs: dict[Role, list[tuple[CandidateView, list[ScorePoint]]]] = {one: [] for one in STYLES}
-    for view in now.candidates:
-        own = defaultdict[tuple[str, int], list[ScorePoint]](list)
-        for point in view.scores:
-            if metric in point.metrics:
-                own[point.purpose, point.seed].append(point)
-        runs[role(answer, view)] += [(view, points) for points in own.values()]
     figure = blank_figure(height=CURVES_HEIGHT)
-    for of, alike in runs.items():
-        if alike:
-            figure.add_trace(_curves(answer, metric, of, alike))
+    for of in STYLES:
+        views = [view for view in now.candidates if role(answer, view) is of]
+        marks = [mark for view in views for mark in _marks(answer, metric, view)]
+        if marks:
+            figure.add_trace(_curves(of, marks))
     if not figure.data:
         return None
     figure.update_xaxes(title_text="epochs")
@@ -47,21 +45,26 @@ def learning_curves(answer: Answer) -> go.Figure | None:
     return tell(figure, f"{title[:1].upper()}{title[1:]} of each run as it trains.", how)
 
 
-def _curves(
-    answer: Answer, metric: str, of: Role, runs: list[tuple[CandidateView, list[ScorePoint]]]
-) -> go.Scatter:
-    """Curves of one role as one trace with gaps, because each trace costs the browser time."""
-    style = STYLES[of]
-    marks: list[tuple[int | None, float | None, str, str]] = []
-    for view, points in runs:
-        about = hover(answer, view)
+def _marks(answer: Answer, metric: str, view: CandidateView) -> Iterator[Mark]:
+    """The points of a candidate's runs, each run with a gap at its end."""
+    runs = defaultdict[tuple[str, int], list[ScorePoint]](list)
+    for point in view.scores:
+        if metric in point.metrics:
+            runs[point.purpose, point.seed].append(point)
+    about = hover(answer, view)
+    for points in runs.values():
         for point in points:
             value = point.metrics[metric]
             reached = f"{units.value(metric, value)} after {several(point.epochs, 'epoch')}"
             text = f"{html.escape(reached)}, seed {point.seed}<br>{about}"
             is_cut = view.state == "pruned" and point is points[-1]
-            marks.append((point.epochs, factor(metric) * value, text, "x" if is_cut else "circle"))
-        marks.append(GAP)
+            yield (point.epochs, factor(metric) * value, text, "x" if is_cut else "circle")
+        yield GAP
+
+
+def _curves(of: Role, marks: Sequence[Mark]) -> go.Scatter:
+    """Curves of one role as one trace with gaps, because each trace costs the browser time."""
+    style = STYLES[of]
     x, y, texts, symbols = zip(*marks, strict=True)
     return go.Scatter(
         x=x,
