@@ -66,22 +66,27 @@ def _front(answer: Answer, other: str | None) -> go.Figure:
 
 
 def front_message(answer: Answer) -> str:
-    """Who gains most and what that costs, or that no gain is shown."""
+    """What is recommended, or who gains most; or that no gain is shown."""
     now = answer.now
     metric = now.primary or ""
     views = [v for v in now.candidates if v.state == "scored" and metric in v.gains]
     if not views:
         scored = several(now.counts["scored"], "scored candidate")
         return f"Of {scored}, {len(now.front)} on the front."
+    taken = now.find(answer.taken_key or "")
     better = [view for view in views if view.gains[metric].low > 0]
-    if not better:
+    if taken is not None and metric in taken.gains:
+        shown = taken
+        said = f"Recommended: {short_name(taken)}, "
+    elif better:
+        shown = max(better, key=lambda view: view.gains[metric].mean)
+        said = f"{short_name(shown)} gains most, "
+    else:
         return "No candidate is shown to gain: what else looks like it may be chance."
-    most = max(better, key=lambda view: view.gains[metric].mean)
-    gain = most.gains[metric]
-    said = units.plus_minus(metric, gain.mean, (gain.high - gain.low) / 2)
-    if most.latency is not None:
-        said += f" at {most.latency.ratio:.2f} × latency"
-    return f"{short_name(most)} gains most, {said}."
+    gain = shown.gains[metric]
+    said += units.plus_minus(metric, gain.mean, (gain.high - gain.low) / 2)
+    at = "" if shown.latency is None else f" at {units.times(shown.latency.ratio)} latency"
+    return f"{said}{at}."
 
 
 def _points(now: Snapshot, other: str | None) -> list[FrontPoint]:
