@@ -71,8 +71,6 @@ EQUAL_WITHIN = 0.005
 class Lacking(Enum):
     """Why nothing is recommended."""
 
-    TOO_BRIEF = auto()
-    """The search trained more briefly than the target."""
     CONSTANT = auto()
     """The metric is the same for all candidates."""
     BARE_NOT_SCORED = auto()
@@ -185,8 +183,7 @@ class Answer:
     def verdict(self) -> str:
         """What to do, in a word, as JSON has it."""
         if self.means is Means.NOTHING and self.lacking is not None:
-            early = self.lacking is Lacking.TOO_BRIEF and self.reason is not None
-            return "early" if early else "nothing"
+            return "nothing"
         return {
             Means.NOTHING: "keep",
             Means.ATTENTION: "take",
@@ -217,8 +214,8 @@ class Answer:
 
     @property
     def judged(self) -> bool:
-        """Whether placements were compared with the bare backbone as the target trains."""
-        return self.reason is not None and self.now.brief is None
+        """Whether placements were compared with the bare backbone."""
+        return self.reason is not None
 
     @property
     def taken_key(self) -> str | None:
@@ -293,8 +290,6 @@ class Answer:
     @property
     def also(self) -> tuple[Option, ...]:
         """What else is likely to help, the largest gain first; of each means one."""
-        if self.verdict == "early":
-            return ()
         found = [self.chosen, self.longer, *self._quicker[:1]]
         if self.in_reach or self.now.latency_limit is None:
             found.append(self.larger)
@@ -392,9 +387,9 @@ def _options(now: Snapshot, model: Evidence, bare: CandidateView) -> tuple[Optio
         if gain is not None and not view.is_bare:
             needed = bar if view.means is Means.ATTENTION else SURE_ENOUGH
             options.append(Option(view.means, view, gain, needed, tests.get(view.key)))
-    longer = now.longer or (now.brief and now.brief.gain)
-    if longer:
-        options.append(Option(Means.LONGER, bare, longer.gain, SURE_ENOUGH, length=longer))
+    if now.longer:
+        gain = now.longer.gain
+        options.append(Option(Means.LONGER, bare, gain, SURE_ENOUGH, length=now.longer))
     return tuple(options)
 
 
@@ -590,28 +585,19 @@ def _smaller_instead(answer: Answer) -> Option | None:
 
 
 def _with_length(answer: Answer) -> Answer:
-    """The answer with a longer training, if it gains more than what is taken, or if the search has
-    ended before it found the length, with what it has found so far.
+    """The answer with a longer training, if it gains more than what is taken; without any where
+    nothing but the bare backbone was scored.
     """
     now = answer.now
-    brief = now.brief
     longer = answer.longer
-    if longer is not None and not longer.helps(answer.counts):
-        longer = None
     taken = answer.taken
-    if longer is not None and taken is not None and brief is None:
-        longer = None if taken.gain.mean >= longer.gain.mean else longer
-    reached = None if brief is None or brief.known else brief.reached
-    if longer is None and reached is not None and reached.gain.probability >= NO_CHANCE:
-        assert now.bare is not None
-        longer = Option(Means.LONGER, now.bare, reached.gain, NO_CHANCE, length=reached)
-    lacking = None if brief is None else Lacking.TOO_BRIEF
-    if longer is not None:
-        return replace(answer, taken=longer, lacking=lacking)
+    most = -math.inf if taken is None else taken.gain.mean
+    if longer is not None and longer.helps(answer.counts) and longer.gain.mean > most:
+        return replace(answer, taken=longer)
     if all(view.placement == BARE for view in now.finished):
-        lacking = lacking or (Lacking.NOT_MEASURED if now.lacks_latency else Lacking.ONLY_BARE)
+        lacking = Lacking.NOT_MEASURED if now.lacks_latency else Lacking.ONLY_BARE
         return replace(answer, taken=None, lacking=lacking)
-    return answer if brief is None else replace(answer, taken=None, lacking=lacking)
+    return answer
 
 
 def _difference(model: Evidence, one: Option, other: Option) -> Gain | None:

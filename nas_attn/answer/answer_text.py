@@ -114,8 +114,6 @@ def _gain(answer: Answer, found: Shown) -> str:
         values = units.values(metric, [found.before, found.after], half, " → ")
         change = f": {units.title(metric)} {values}{where}"
     name = found.of.label
-    if answer.verdict == "early":
-        return f"{name}, {size}{change}, so far, and perhaps gone at the end"
     if answer.keeps_bare:
         return (
             f"{'tested' if found.on_test_images else 'the most promising'}, {name}, {size}{change}"
@@ -329,7 +327,7 @@ def _lengths(answer: Answer) -> Iterator[Line]:
     if longer is not None and length is not None and answer.means is not Means.LONGER:
         may = longer.may_help(answer.counts)
         verb = "gains" if longer.gain.probability >= SURE_ENOUGH else "may gain"
-        if longer.gain.mean > 0 and (may or answer.verdict == "early"):
+        if longer.gain.mean > 0 and may:
             gained = f"{_by_length(metric, length)}, at no latency"
             if length.seen is not None:
                 odds = units.probability(longer.gain.probability)

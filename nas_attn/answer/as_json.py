@@ -34,11 +34,7 @@ def answer_as_json(answer: Answer) -> Plain:
     plain["cautions"] = [caution.text for caution in now.cautions]
     plain["front"] = [view.key for view in now.front]
     plain["card"] = _card(answer)
-    found = None if answer.reason is None else _recommendation(answer)
-    # no program shall take it for a recommendation
-    plain |= {"recommendation": found} if now.brief is None else {"recommendation": None}
-    if now.brief is not None:
-        plain["early"] = found
+    plain["recommendation"] = None if answer.reason is None else _recommendation(answer)
     for metric, floor in now.noise.items():
         # of one run, and of the mean of three
         plain["noise"][metric]["reliability"] = [floor.reliability(1), floor.reliability(3)]

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 
-from nas_attn.answer.cautions import Caution, Constant, at_two_values, cautions, failures, untried
+from nas_attn.answer.cautions import (
+    Caution,
+    Constant,
+    at_two_values,
+    cautions,
+    failures,
+    trained_less,
+    untried,
+)
 from nas_attn.answer.facts import StudyFacts, StudyState
 from nas_attn.answer.fits import Fits, fits_of
 from nas_attn.answer.fronts import front_of, objective_value, without_invisible
-from nas_attn.answer.length import (
-    Brief,
-    LengthGain,
-    Runs,
-    bare_runs,
-    brief_of,
-    length_found,
-    longer_of,
-)
+from nas_attn.answer.length import LengthGain, Runs, bare_runs, longer_of
 from nas_attn.answer.modelling import scores_by_key
 from nas_attn.answer.pair_tests import last_tests, validation_results
 from nas_attn.answer.rate import rate_gain
@@ -64,7 +62,6 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         candidates=tuple(views),
         backbone=_points(own),
         noise=_noise(fits),
-        brief=None if fits.as_target or primary is None else _brief(facts, runs, primary, sd),
         longer=None if primary is None else _longer(facts, runs, primary, sd),
         rate=None if primary is None else rate_gain(recipe, facts.rates, primary, labels),
         latency=latency_record(facts.sessions, tasks.of(recipe).conditions),
@@ -105,6 +102,7 @@ def _cautions(
     return (
         *untried(facts.candidates, facts.planned),
         *failures(facts.candidates),
+        *(() if fits.as_target else trained_less(recipe)),
         *cautions(recipe, fits.primary, before, bare, classes, fits.searched_sd),
         *at_two_values(fits.at_the_end.get(fits.primary or "")),
     )
@@ -116,12 +114,6 @@ def _bare_runs(facts: StudyFacts, rows: Iterable[CandidateRow]) -> Runs:
     searched = [stored for stored in facts.scores if stored.key in bare]
     target = [stored for stored in facts.target_scores if stored.key in bare]
     return bare_runs(facts.recipe, facts.length_scores, searched, target)
-
-
-def _brief(facts: StudyFacts, runs: Runs, metric: str, sd: float | None) -> Brief | None:
-    known = length_found(facts.recipe, facts.length_scores, metric)
-    labels = ValidationLabels(facts.labels.get(SEARCH), facts.divisions)
-    return brief_of(facts.recipe, runs, metric, _pace(facts), labels, known=known, run_sd=sd)
 
 
 def _longer(facts: StudyFacts, runs: Runs, metric: str, sd: float | None) -> LengthGain | None:
@@ -136,21 +128,6 @@ def _longer(facts: StudyFacts, runs: Runs, metric: str, sd: float | None) -> Len
         images = sum(known.inventory.counts.get("train", {}).values()) or None
     labels = ValidationLabels(facts.labels.get(SEARCH), facts.divisions)
     return longer_of(facts.recipe, runs, metric, labels, sd, images=images)
-
-
-def _pace(facts: StudyFacts) -> float | None:
-    """Epochs per second that all workers train together, by the median run; None before a run has
-    ended.
-    """
-    seconds = defaultdict[tuple[str, int], float](float)
-    epochs = defaultdict[tuple[str, int], int](int)
-    for stored in facts.scores:
-        if stored.purpose == SEARCH:
-            run = (stored.key, stored.score.seed)
-            seconds[run] += stored.score.wall_s
-            epochs[run] = max(epochs[run], stored.score.epochs)
-    each = statistics.median([seconds[run] / epochs[run] for run in seconds] or [0.0])
-    return facts.workers / each if each else None
 
 
 def _views(

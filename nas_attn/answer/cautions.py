@@ -45,6 +45,8 @@ class CautionKind(Enum):
     WAITS_FOR_IMAGES = auto()
     FEW_IMAGES = auto()
     """There are so few validation images that a single one matters."""
+    TRAINED_LESS = auto()
+    """The search trains more briefly than the target."""
     TWO_VALUES = auto()
     """Runs end near one of two values, those of one placement at both."""
     FAILED = auto()
@@ -91,6 +93,19 @@ def cautions(
         _few_images(metric, ended, paired_sd or 0.0),
     ]
     return [caution for caution in possible if caution is not None]
+
+
+def trained_less(recipe: Recipe) -> list[Caution]:
+    """A warning if runs that start as the target does are shorter."""
+    searched = recipe.training.rungs[-1]
+    target = recipe.target_training.rungs[-1]
+    if recipe.training.start != recipe.target.start or searched >= target:
+        return []
+    text = (
+        f"the search trained for {several(searched, 'epoch')}, the target for {target}. What helps"
+        " now may only help to learn faster. A test trains as the target does."
+    )
+    return [Caution(CautionKind.TRAINED_LESS, text)]
 
 
 def untried(rows: Sequence[CandidateRow], planned: int) -> list[Caution]:

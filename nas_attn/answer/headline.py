@@ -45,21 +45,10 @@ def headline(answer: Answer) -> str:
 def _train_longer(answer: Answer, longer: LengthGain) -> str:
     """That a longer training gains most, and what is known beside it."""
     metric = answer.now.metric
-    brief = answer.now.brief
-    if brief is not None and longer.longer <= brief.searched:
-        size = _size(metric, longer.gain)
-        return (
-            f"Train {longer.longer} epochs or more: {size} over {longer.shorter}, no latency. They"
-            " may not be enough, and nothing is known of attention at the right length."
-        )
-    epochs = brief.target if brief is not None else longer.longer
-    so_far = "" if epochs == longer.longer else f" by {longer.longer}"
     lead = (
-        f"Train {epochs} epochs instead of {longer.shorter}: {_size(metric, longer.gain)}{so_far},"
+        f"Train {longer.longer} epochs instead of {longer.shorter}: {_size(metric, longer.gain)},"
         " no latency."
     )
-    if brief is not None:
-        return f"{lead} Nothing is known of attention at that length yet."
     beside = max(answer.also, key=lambda one: one.gain.mean, default=None)
     if beside is None:
         return lead if answer.attention is None else f"{lead} No attention is shown to help."
@@ -151,12 +140,6 @@ def nothing_recommended(answer: Answer) -> str:
     trained = several(now.recipe.training.rungs[-1], "epoch")
     not_yet = "No recommendation yet: the bare backbone, with which all others are compared, has"
     match answer.lacking:
-        case Lacking.TOO_BRIEF if now.brief is not None:
-            needed = f", the target for {now.brief.target}"
-            if not now.brief.known:
-                needed = "; how many the network needs is not known"
-            epochs = several(now.brief.searched, "epoch")
-            return f"Nothing is recommended: the search trained for {epochs} only{needed}."
         case Lacking.CONSTANT:
             return f"Nothing is recommended: {now.primary} is the same for all candidates."
         case Lacking.BARE_NOT_ENDED:

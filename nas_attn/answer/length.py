@@ -33,12 +33,6 @@ from nas_attn.recipe.tables import is_share
 from nas_attn.storage.labels import ValidationLabels
 from nas_attn.storage.records import Score, StoredScore
 
-# the fewest that compare something: four networks on two seeds
-FEWEST_RUNS = 8
-# of a search's time, for what comes after its runs
-LAST_SHARE = 0.08
-# seconds of a search before its first training and after its last
-BESIDE_S = 22.0
 # a clearly better length takes so much of what is left to gain: of the smaller of p and 1 - p for a
 # share p (an accuracy), else of the value, since nobody knows the best one; there the loss decides
 CLEAR = 0.05
@@ -190,25 +184,6 @@ def may_bring_much(longer: LengthGain | None, metric: str) -> bool:
     return longer.of_trainings.low <= 0 and longer.of_trainings.high >= LARGE_GAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Brief:
-    """A search whose runs are shorter than the target, none of which trained as the target says: it
-    recommends nothing.
-    """
-
-    # epochs of its runs
-    searched: int
-    target: int
-    # whether the target's length is stated or found; False: it may be longer still
-    known: bool
-    # of the bare backbone, by more epochs than `searched`; None: not tried
-    gain: LengthGain | None
-    # of the bare backbone, by `searched` epochs over fewer that were tried; None: none were
-    reached: LengthGain | None
-    # the shortest time for runs as the target says; None: pace unknown
-    enough_s: float | None
-
-
 # epochs -> seed -> score of the bare backbone
 Runs = Mapping[int, Mapping[int, Score]]
 
@@ -344,56 +319,6 @@ def _error_over_divisions(
 def metric_kind(recipe: Recipe, metric: str) -> MetricKind:
     """What the rule has to know of a study's metric."""
     return MetricKind(is_share(metric), sign_of(recipe, metric) < 0)
-
-
-def length_found(recipe: Recipe, lengths: Iterable[StoredScore], metric: str) -> bool:
-    """Whether the target's length is known: it was stated, or these trainings show it."""
-    if not recipe.target.found:
-        return True
-    metrics: dict[int, list[Mapping[str, float]]] = defaultdict(list)
-    for stored in lengths:
-        metrics[stored.score.epochs].append(stored.score.metrics)
-    scores = length_scores(metrics, metric)
-    return needed_length(scores, metric_kind(recipe, metric)) is not None
-
-
-def brief_of(  # noqa: PLR0913 - public; the last ones have a name
-    recipe: Recipe,
-    runs: Runs,
-    metric: str,
-    epochs_per_s: float | None,
-    labels: ValidationLabels,
-    *,
-    known: bool,
-    run_sd: float | None = None,
-) -> Brief | None:
-    """What to say of a search that trains for fewer epochs than its target; None if it does not.
-
-    Args:
-        epochs_per_s: trained by all its workers together; None: not known.
-        labels: of the validation images.
-        known: whether the target's length is.
-        run_sd: as in `length_gain`.
-    """
-    searched = recipe.training.rungs[-1]
-    target = recipe.target_training.rungs[-1]
-    if recipe.training.start != recipe.target.start or searched >= target:
-        return None
-    tried = [epochs for epochs in runs if searched < epochs <= target]
-    gain = None
-    if tried:
-        gain = length_gain(recipe, runs, (searched, max(tried)), metric, labels, run_sd)
-    reached = None
-    if fewer := [epochs for epochs in runs if epochs < searched]:
-        reached = length_gain(recipe, runs, (max(fewer), searched), metric, labels, run_sd)
-    epochs_needed = FEWEST_RUNS * target / (1 - LAST_SHARE)
-    if not known:
-        # the length has to be found first: twice the target, on two seeds
-        epochs_needed += 2 * (2 * target)
-    enough_s = None
-    if epochs_per_s is not None:
-        enough_s = BESIDE_S + epochs_needed / epochs_per_s
-    return Brief(searched, target, known, gain, reached, enough_s)
 
 
 def longer_of(

@@ -69,8 +69,6 @@ class NextStep:
     """Candidates in all, of a search that goes on; 0: as many as it has."""
     epochs: int = 0
     """Of the target of a new study, which takes over what this one has; 0: of this one."""
-    minutes: int = 0
-    """Of a search that goes on; 0: no limit."""
     here: bool = False
     """Whether this machine measures latencies from now on."""
 
@@ -83,8 +81,6 @@ class NextStep:
             options.append(f"--trials {self.trials}")
         if self.epochs:
             options.append(f"--set target.epochs={self.epochs}")
-        if self.minutes:
-            options.append(f"--time {self.minutes}m")
         if self.again:
             options.append("--another")
         if self.here:
@@ -113,10 +109,8 @@ class NextCommand:
 def next_of(answer: Answer) -> NextCommand | None:
     """What comes next; None: the study is finished, or nothing is known to help."""
     now = answer.now
-    if answer.means is Means.LONGER or answer.lacking is Lacking.TOO_BRIEF:
-        if now.brief is None and answer.taken is not None and answer.taken.length is not None:
-            return longer_study(now, answer.taken.length.longer)
-        return _long_enough(now)
+    if answer.taken is not None and answer.taken.length is not None:
+        return longer_study(now, answer.taken.length.longer)
     if answer.lacking is not None:
         return _continued(now, answer.lacking)
     test = answer.test
@@ -260,16 +254,6 @@ def longer_study(now: Snapshot, epochs: int) -> NextCommand:
 def _anew(now: Snapshot) -> NextCommand:
     """Another study, as more placements would be compared as little as these."""
     return NextCommand(Purpose.ANEW, NextStep("search", now.study))
-
-
-def _long_enough(now: Snapshot) -> NextCommand | None:
-    """A new study with runs as long as the target, where the search has trained more briefly."""
-    brief = now.brief
-    if brief is None:
-        return None
-    minutes = math.ceil((brief.enough_s or 0.0) / 60)
-    step = NextStep("search", now.study, epochs=brief.target, minutes=minutes)
-    return NextCommand(Purpose.LONGER, step, brief.enough_s, brief.target)
 
 
 def _more_trials(now: Snapshot, purpose: Purpose) -> NextCommand | None:

@@ -89,9 +89,6 @@ def _option(answer: Answer, test: PairTest | None) -> Option | None:
     by_key = {one.key: one for one in answer.options if one.length is None}
     if answer.taken is not None:
         return answer.taken
-    if answer.verdict == "early":
-        best = (view.key for view in answer.now.ordered(answer.now.able_to_win))
-        return next((by_key[key] for key in best if key in by_key), None)
     if test is not None:
         return by_key.get(test.key)
     step = next_of(answer)

@@ -13,7 +13,7 @@ from statistics import median
 from nas_attn.answer.cautions import Caution, Constant
 from nas_attn.answer.facts import StudyState
 from nas_attn.answer.fronts import sign_of
-from nas_attn.answer.length import Brief, LengthGain
+from nas_attn.answer.length import LengthGain
 from nas_attn.answer.pair_tests import PairTest, ValidationResult
 from nas_attn.answer.rate import RateGain
 from nas_attn.attention.catalogue import CONTROLS
@@ -186,8 +186,6 @@ class Snapshot(StudyState):
     backbone: tuple[ScorePoint, ...]
     # metric -> noise floor at the last rung
     noise: Mapping[str, Noise]
-    # not None: no run trained as the target says, so nothing is recommended
-    brief: Brief | None
     # of the bare backbone by twice the target's epochs; None: not tried
     longer: LengthGain | None
     latency: LatencyRecord | None

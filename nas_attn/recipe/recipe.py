@@ -298,18 +298,16 @@ class Recipe(Section):
         """Whether the study must find out first at which rate it trains."""
         return self.target_is_open and self.target.learning_rate == AUTO
 
-    def with_length(self, epochs: int, *, searched: int | None = None, rate: float = 1.0) -> Recipe:
+    def with_length(self, epochs: int, rate: float = 1.0) -> Recipe:
         """The recipe with a target of so many epochs, which the study has found.
 
         Args:
             epochs: of the target.
-            searched: epochs of the search's runs; None: as many.
             rate: times the usual learning rate.
         """
         changed: _Changes = {"target": {"epochs": epochs, "found": True}}
         if self.starts_alike:
-            rungs = [epochs if searched is None else searched]
-            changed["training"] = {"rungs": rungs, "rate_factor": rate}
+            changed["training"] = {"rungs": [epochs], "rate_factor": rate}
         return self._with(changed)
 
     def with_target(self, epochs: int) -> Recipe:

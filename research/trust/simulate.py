@@ -176,7 +176,6 @@ def snapshot(study: AnyStudy, evidence: Evidence, beside: Sequence[CandidateView
         candidates=(*views, *beside),
         backbone=(),
         noise={evidence.metric: evidence.noise},
-        brief=None,
         longer=None,
         latency=None,
         test_readings=(),

@@ -277,15 +277,6 @@ def test_a_larger_network_that_gains_more_is_taken(
     assert about(found).view == found.taken.view
 
 
-def test_a_search_that_trained_too_briefly_takes_nothing(tmp_path: Path) -> None:
-    brief = recipe(training={"rungs": [10]}, target={"epochs": 40})
-    found = card(usual(tmp_path, brief))
-    assert found.verdict == "early"
-    assert found.taken is None
-    assert about(found).view
-    assert found.lacking is Lacking.TOO_BRIEF
-
-
 def test_an_empty_study_goes_on(tmp_path: Path) -> None:
     found = card(MadeStudy(tmp_path))
     assert (found.verdict, found.lacking) == ("nothing", Lacking.NOTHING_SCORED)

@@ -13,11 +13,7 @@ from made_study import IMAGES, MadeStudy, recipe, recommended, usual
 
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.answer_text import below
-from nas_attn.answer.as_json import answer_as_json
-from nas_attn.answer.assembling import snapshot_of
-from nas_attn.answer.choosing import choose
-from nas_attn.answer.criteria import Criteria
-from nas_attn.answer.headline import headline
+from nas_attn.answer.cautions import CautionKind
 from nas_attn.answer.length import (
     LengthGain,
     LengthScore,
@@ -27,10 +23,9 @@ from nas_attn.answer.length import (
     needed_length,
     with_usual,
 )
-from nas_attn.answer.next_step import next_of
+from nas_attn.answer.next_step import Purpose, next_of
 from nas_attn.answer.reading import read, snapshot
 from nas_attn.answer.snapshot import Means
-from nas_attn.errors import StudyError
 from nas_attn.model import Gain
 from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.space.placement import BARE
@@ -102,52 +97,24 @@ def bare_runs(study: MadeStudy, epochs: int, *, gain: float) -> None:
         study.store.add_score(run, score, lease=study.lease)
 
 
-def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path) -> None:
-    study = made(tmp_path, searched=10, target=40)
-    bare_runs(study, 40, gain=0.08)
-    now = snapshot(study.store)
-    assert now.brief is not None
-    assert (now.brief.searched, now.brief.target) == (10, 40)
-    gain = now.brief.gain.gain
-    assert gain.low < 0.08 < gain.high
-    assert gain.mean == pytest.approx(0.08, abs=0.02)
-    answer = answer_of(now)
-    assert headline(answer).startswith("Train 40 epochs instead of 10: +8")
-    assert "Attention" in {row.label for row in below(answer)}
-    assert answer_of(now).taken_key is None
-    assert answer_as_json(answer_of(now))["recommendation"] is None
-    with pytest.raises(StudyError, match="40"):
-        choose(answer_of(now), Criteria(), str)
-    assert choose(answer_of(now), Criteria(trial=1), str).view.trial == 1, (
-        "a person may still choose"
-    )
-
-
-@pytest.mark.parametrize(("probability", "said"), [(0.97, True), (0.6, False)])
-def test_a_search_that_ends_before_the_length_is_found_says_what_longer_has_brought(
-    tmp_path: Path, probability: float, said: bool
-) -> None:
+def test_a_search_that_trains_more_briefly_than_its_target_says_so(tmp_path: Path) -> None:
     now = snapshot(made(tmp_path, searched=10, target=40).store)
-    assert now.brief is not None
-    gain = Gain(0.03, 0.016, -0.001, 0.061, probability, 1 - probability)
-    reached = LengthGain(5, 10, 2, gain)
-    found = answer_of(
-        replace(now, brief=replace(now.brief, known=False, gain=None, reached=reached))
-    )
-    assert ("Train 10 epochs or more: +3" in headline(found)) == said
-    step = next_of(found)
+    (said,) = (one.text for one in now.cautions if one.kind is CautionKind.TRAINED_LESS)
+    assert "10 epochs, the target for 40" in said
+    step = next_of(answer_of(now))
     assert step is not None
-    assert step.step.epochs == 40
+    assert step.purpose is Purpose.TEST
 
 
-def test_an_answer_comes_once_networks_were_trained_as_the_target_says(tmp_path: Path) -> None:
+def test_that_is_no_caution_once_networks_were_trained_as_the_target_says(tmp_path: Path) -> None:
     study = made(tmp_path, searched=10, target=40)
     for row in study.store.candidates()[:4]:
         for seed in (0, 1):
             score = Score(seed, 0, 40, {"accuracy": 0.7 + 0.01 * row.trial + 0.001 * seed})
             run = Run(row.key, row.placement, seed, protocol="target", purpose="validate")
             study.store.add_score(run, score, lease=study.lease)
-    assert snapshot(study.store).brief is None
+    kinds = {caution.kind for caution in snapshot(study.store).cautions}
+    assert CautionKind.TRAINED_LESS not in kinds
 
 
 @pytest.mark.parametrize(
@@ -161,7 +128,6 @@ def test_a_longer_training_leads_if_it_gains_more_than_attention_and_is_named_if
     study = made(tmp_path, searched=10, target=10)
     bare_runs(study, 20, gain=gain - 0.002)
     now = snapshot(study.store)
-    assert now.brief is None
     assert (now.longer.shorter, now.longer.longer, now.longer.seeds) == (10, 20, 2)
     assert now.longer.gain.mean == pytest.approx(gain, abs=0.02)
     found = answer_of(now)
@@ -231,24 +197,3 @@ def test_what_is_usual_stands_beside_what_was_seen(tmp_path: Path) -> None:
 def test_what_is_usual_is_no_surer_of_a_gain_than_nine_in_ten() -> None:
     for one in doublings():
         assert Gain.normal(one.mean, one.sd).probability < 0.905
-
-
-def test_a_pause_of_a_study_is_no_time_that_a_longer_search_needs(tmp_path: Path) -> None:
-    few = recipe(training={"rungs": [10]}, target={"epochs": 40})
-    facts = read(usual(tmp_path, few, searched=8).store)
-
-    def enough_s(pause_s: float) -> float:
-        """With a candidate a minute, and a pause while the sixth was trained."""
-        rows = []
-        for index, row in enumerate(facts.candidates):
-            began = 60.0 * index + pause_s * (index > 5)
-            ended = 60.0 * index + 55 + pause_s * (index >= 5)
-            rows.append(
-                replace(row, created_at=began, finished_at=row.finished_at and ended),
-            )
-        brief = snapshot_of(replace(facts, candidates=rows)).brief
-        assert brief is not None
-        assert brief.enough_s is not None
-        return brief.enough_s
-
-    assert enough_s(14 * 3600.0) == pytest.approx(enough_s(0.0), rel=0.05)

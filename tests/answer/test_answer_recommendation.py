@@ -108,7 +108,6 @@ def study(
         candidates=candidates,
         backbone=(),
         noise={evidence.metric: evidence.noise},
-        brief=None,
         longer=None,
         latency=None,
         test_readings=(),

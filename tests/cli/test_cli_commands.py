@@ -15,7 +15,6 @@ from materials import coco, photographs
 from nas_attn import backbones
 from nas_attn.attachment import survey
 from nas_attn.recipe.reading import backbone_section, load_recipe
-from nas_attn.storage.opening import open_study
 
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 
@@ -67,22 +66,6 @@ def test_a_dry_run_writes_nothing(table: Path, nas) -> None:
     found = nas("search", "table.toml", "--dry-run", "--json").json
     assert (found["placements"], found["trials"]) == (125, 14)
     assert sorted(path.name for path in table.iterdir() if path.name != "__pycache__") == before
-
-
-# two searches; `search --from` is asked in test_prepare_taking_over.py
-@pytest.mark.slow
-def test_the_next_command_of_a_brief_search_trains_as_long_as_the_target(table: Path, nas) -> None:
-    # the runs train to 2 epochs
-    with (table / "table.toml").open("a") as file:
-        file.write("[target]\nepochs = 8\n")
-    few = ("--trials", "4", "--set", "search.confirm_seeds=0", "--set", "search.baselines=bare")
-    brief = nas("search", "table.toml", *few, "--name", "brief", "--workers", "1")
-    (typed,) = (line.strip() for line in brief.out.splitlines() if "target.epochs" in line)
-    assert typed.startswith("nas-attn search --from brief --set target.epochs=8 --time ")
-    assert typed in nas("show", "brief").out
-    assert nas("status", "brief", "--json").json["next"] == "nas-attn show brief"
-    assert nas(*typed.split()[1:], "--workers", "1").status == 0
-    assert open_study("brief-2").recipe.training.rungs[-1] == 8
 
 
 def test_modules(nas) -> None:

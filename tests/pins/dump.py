@@ -36,7 +36,6 @@ TEN = (
     studies.better_control,
     studies.tested_better,
     studies.tested_worse,
-    studies.brief,
     studies.constant,
     studies.lower_is_better,
 )

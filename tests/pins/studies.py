@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -243,15 +241,6 @@ def longer_bare_runs(study: MadeStudy, epochs: int, gain: float) -> None:
         study.store.add_score(run, score, lease=study.lease)
 
 
-def brief(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
-    study = usual(folder, recipe(training={"rungs": [10]}, target={"epochs": 40}))
-    longer_bare_runs(study, 40, 0.08)
-    # the pace of a search follows from its candidates' times
-    with closing(sqlite3.connect(folder / "made.db")) as database, database:
-        database.execute("UPDATE nas_candidate SET created_at = trial, finished_at = trial + 1")
-    return study
-
-
 def brief_and_open(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
     """A target whose length the study has looked for and not found."""
     target = {"epochs": 40, "found": True}
@@ -373,7 +362,6 @@ STUDIES: tuple[Maker, ...] = (
     tested_with_two_machines,
     bare_was_tested,
     at_target,
-    brief,
     brief_and_open,
     longer,
     own_backbones,

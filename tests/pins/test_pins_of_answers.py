@@ -1,6 +1,6 @@
 """What a study answers, as values: the same as it was.
 
-Of six studies the JSON of all commands that read one is kept, and the card once as a text; of the
+Of five studies the JSON of all commands that read one is kept, and the card once as a text; of the
 others, what decides: one line each in `CASES`. `pytest tests/pins --renew-pins` keeps what is
 answered now. A change of a kept fact belongs into a commit of its own, which says why.
 """
@@ -21,7 +21,6 @@ KEPT = (
     studies.empty,
     studies.limit,
     studies.tested_better,
-    studies.brief,
     studies.lower_is_better,
 )
 COMMANDS = (
@@ -60,14 +59,14 @@ def made(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     return maker.__name__
 
 
-# what these two decide is kept in `test_pins_of_decisions.py`, of studies like them
+# what this one decides is kept in `test_pins_of_decisions.py`, of studies like it
 @pytest.mark.parametrize(
     "made",
     [
         pytest.param(
             maker,
             id=maker.__name__,
-            marks=pytest.mark.slow if maker in (studies.limit, studies.brief) else (),
+            marks=pytest.mark.slow if maker is studies.limit else (),
         )
         for maker in KEPT
     ],

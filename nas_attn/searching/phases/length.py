@@ -10,8 +10,8 @@ usual one, too, where this costs less than a tenth of the search, and what follo
 
 A search with a time spends at most a part of it on this: a length is begun if its trainings end
 before, by the seconds that an epoch has taken so far. If the time ends before the length is found,
-the target is the next one that would have been tried, and the search trains more briefly: its
-answer then recommends nothing.
+the target is the longest that was tried; and if too few runs as long fit into the time that is
+left, a shorter one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from typing_extensions import override
@@ -47,6 +47,7 @@ from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.units import value
 from nas_attn.searching.prepare.clock import divide_time
 from nas_attn.searching.prepare.fitting import (
+    LEAST_TRIALS,
     MOST_SEEDS_PER_LENGTH,
     RATE_SHARE,
     SEEDS_PER_LENGTH,
@@ -55,7 +56,6 @@ from nas_attn.searching.prepare.fitting import (
     control_lengths,
     fitted,
     most_of_few,
-    shorter_lengths,
     usual_epochs,
 )
 from nas_attn.searching.prepare.length_protocols import keep_length_protocol
@@ -210,7 +210,7 @@ class BareTrainings(TaskSource, ABC):
 
 class Control(BareTrainings):
     """Trains the bare backbone for twice the target's epochs, as a control beside attention: what
-    this brings costs no latency. Where the search trains more briefly than the target, also for the
+    this brings costs no latency. Where the search trains otherwise than the target, also for the
     target's.
     """
 
@@ -341,22 +341,22 @@ class FindingLength(BareTrainings):
         rate = self._rate()
         tried = tried_lengths(self.store, self.recipe, rate)
         self._check_learned(tried)
-        target = tried.needed or 2 * tried.scores[-1].epochs
-        searched = target
+        target = tried.needed or tried.scores[-1].epochs
         fit = None
         epoch_s = epoch_seconds(self.store)
         ends_at = self.store.settings.ends_at
         if ends_at is not None and epoch_s is not None:
             left_s = ends_at - self.worker.opened.database.now()
-            searched, fit = self._fitting(target, left_s, epoch_s, known=tried.needed is not None)
-        recipe = self.recipe.with_length(target, searched=searched, rate=rate)
+            lengths = [score.epochs for score in tried.scores if score.epochs <= target]
+            target, fit = self._fitting(lengths, left_s, epoch_s)
+        recipe = self.recipe.with_length(target, rate)
         if rate != 1:
             usual = self.recipe.target_training.peak_rate
             self.worker.say(
                 f"target: a rate of {recipe.target_training.peak_rate:.2g} is clearly better than"
                 f" {usual:.2g}"
             )
-        self._announce(tried, target, searched)
+        self._announce(tried, target)
         if fit is not None:
             self.store.set(trials=min(fit.trials, self.store.settings.trials))
             divide_time(self.worker.opened, left_s)
@@ -382,43 +382,39 @@ class FindingLength(BareTrainings):
                 f" {other_training(self.recipe.target_training)}"
             )
 
-    def _fitting(
-        self, target: int, left_s: float, epoch_s: float, *, known: bool
-    ) -> tuple[int, Fit]:
-        """The length of the search's runs, and what fits into the time that is left: the target's
-        length, or the longest half, quarter … of it of which enough runs fit.
+    def _fitting(self, lengths: Sequence[int], left_s: float, epoch_s: float) -> tuple[int, Fit]:
+        """The longest length of which enough runs fit into the time that is left, and what fits; if
+        none does, the shortest with the fewest candidates.
 
         Args:
-            target: its epochs.
+            lengths: in epochs, the shortest first.
             left_s: seconds for everything that follows.
             epoch_s: seconds of an epoch of the bare backbone.
-            known: whether the target's length was found; else no run is as long.
         """
         speed = Speed(epoch_s, self.store.workers.at_once(), session_s(self.recipe))
-        lengths = list(shorter_lengths(target, with_itself=known))
-        for length in lengths:
+        for length in reversed(lengths):
             most = self.store.settings.trials
             if self.recipe.data.resplit is True:
                 most = min(most, most_of_few(left_s, speed, length))
             fit = fitted(left_s, speed, length, most=most, begun=True, longer=False)
             if fit is not None:
                 return length, fit
-        return lengths[-1], Fit(1)
+        return lengths[0], Fit(LEAST_TRIALS)
 
-    def _announce(self, tried: Tried, target: int, searched: int) -> None:
+    def _announce(self, tried: Tried, target: int) -> None:
         reached = [f"{value(tried.metric, s.value)} after {s.epochs}" for s in tried.scores]
         reached[0] += " epochs" if tried.scores[0].epochs > 1 else " epoch"
-        enough = "there is no time to find out how long it gains"
-        if tried.needed is not None:
-            enough = f"{several(target, 'epoch')} are taken"
-            if any(score.epochs == 2 * target for score in tried.scores):
-                enough += f", as {2 * target} are not clearly better on these images"
-        self.worker.say(f"target: the bare backbone reaches {', '.join(reached)}; {enough}")
-        if searched < target:
-            self.worker.say(
-                f"too little time for runs of {several(target, 'epoch')}: the search trains for"
-                f" {searched} and recommends nothing for the end"
-            )
+        why = ""
+        if tried.needed is None:
+            why = ", as there is no time to find out how long it gains"
+        elif target < tried.needed:
+            why = f", as there is too little time for runs of {tried.needed}"
+        elif any(score.epochs == 2 * target for score in tried.scores):
+            why = f", as {2 * target} are not clearly better on these images"
+        self.worker.say(
+            f"target: the bare backbone reaches {', '.join(reached)};"
+            f" {several(target, 'epoch')} are taken{why}"
+        )
 
 
 def other_training(training: TrainingSection) -> str:

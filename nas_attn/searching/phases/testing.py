@@ -16,7 +16,6 @@ from nas_attn.answer.answer import Answer
 from nas_attn.answer.choosing import notation
 from nas_attn.answer.forecast import finalists, once_each
 from nas_attn.answer.headline import nothing_recommended
-from nas_attn.answer.length import LAST_SHARE
 from nas_attn.answer.pair_tests import Family, TestedNetwork
 from nas_attn.answer.progress import seconds_per_epoch
 from nas_attn.answer.reading import answer, blocks_done, families, keep_family, unfinished
@@ -27,6 +26,7 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import METRICS
 from nas_attn.recipe.units import duration
 from nas_attn.searching.prepare.clock import TESTING
+from nas_attn.searching.prepare.fitting import LAST_SHARE
 from nas_attn.searching.worker.worker import TaskSource, Worker, how_it_failed
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE

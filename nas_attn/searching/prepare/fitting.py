@@ -7,10 +7,8 @@ times the epochs of the trainings; they hold to about a tenth.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nas_attn.answer.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
 from nas_attn.answer.modelling import searched_as_target
 from nas_attn.answer.progress import further_runs
 from nas_attn.recipe import tasks
@@ -18,6 +16,10 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.baselines import FEWEST_TRIALS
 from nas_attn.training.plan import bare_seeds
 
+# the fewest runs that compare something: four networks on two seeds
+FEWEST_RUNS = 8
+# of a search's time, for what comes after its runs
+LAST_SHARE = 0.08
 # the fewest candidates that can be compared: the bare backbone, and one module at all sites three
 # times; each of them on two seeds, since a single pair says next to nothing
 FEWEST = FEWEST_RUNS // 2
@@ -50,7 +52,7 @@ SCREENING = 0.55
 # seconds until the first training begins: imports, images, the plan
 START_S = 12.0
 # seconds for the answer and the report
-END_S = BESIDE_S - START_S
+END_S = 10.0
 # of each length: with one, a lucky training decides
 SEEDS_PER_LENGTH = 2
 # of a search's training, for other rates than the usual one at most
@@ -162,15 +164,6 @@ def usual_epochs(recipe: Recipe, images: float) -> int:
     return pace.tuned if recipe.target.start == "pretrained" else pace.epochs
 
 
-def shorter_lengths(epochs: int, *, with_itself: bool) -> Iterator[int]:
-    """The length itself, a half of it, a quarter …, 1."""
-    length = epochs if with_itself else epochs // 2
-    while length > 1:
-        yield length
-        length //= 2
-    yield 1
-
-
 def control_lengths(recipe: Recipe, trials: int) -> list[int]:
     """For how many epochs the bare backbone is trained beside the search's own runs."""
     searched = recipe.training.rungs[-1]
@@ -178,12 +171,6 @@ def control_lengths(recipe: Recipe, trials: int) -> list[int]:
     # a user's own, which may cost anything
     if recipe.training.evaluator is not None:
         return []
-    if recipe.training.start == recipe.target.start and searched < target:
-        if recipe.target.found:
-            # it is tried already
-            return []
-        # in a first look, it would take most of the time
-        return [target] if SEEDS_PER_LENGTH * target <= trials * searched else []
     asked = recipe.search.baselines == "all" and recipe.search.confirm_seeds > 0
     if not asked or trials < WITH_LONGER:
         return []
