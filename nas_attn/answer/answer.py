@@ -53,8 +53,6 @@ REQUIRED_FROM_SCRATCH = 0.80
 SURE_ENOUGH = 0.995
 # probability of being better that a best bet needs
 PROMISING = 0.5
-# least probability of a difference that is not called chance
-NO_CHANCE = 0.95
 # share of the best gain, or of one run's noise, that is the smallest difference that counts
 COUNTS = 0.1
 # a control with at most so many times a placement's latency costs the same

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from nas_attn.answer.answer import (
-    NO_CHANCE,
-    REQUIRED,
     SURE_ENOUGH,
     Answer,
     Lacking,
@@ -22,8 +20,8 @@ from nas_attn.answer.candidates import network_name
 from nas_attn.answer.drawing import DrawnStage
 from nas_attn.answer.headline import headline
 from nas_attn.answer.length import LengthGain, may_bring_much
-from nas_attn.answer.next_step import MOST_RUNS, NextCommand, Purpose, next_of
-from nas_attn.answer.shown import Shown, shown, too_many_runs
+from nas_attn.answer.next_step import MOST_RUNS, NextStep, deciding_test, next_of
+from nas_attn.answer.shown import Shown, shown
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import listed, several
 from nas_attn.recipe import units
@@ -39,8 +37,6 @@ LINK = " ─ "
 PLACEMENT = "Placement"
 NETWORK = "Network"
 THAT_ONE = "That one"
-# what the user's own code does, where the study's evaluator is a program
-TRAINED_BY_USER = (Purpose.TEST, Purpose.DECIDE, Purpose.MORE_TESTS, Purpose.RETRAIN)
 
 
 def answer_lines(answer: Answer, at: str | None = None) -> list[str]:
@@ -107,18 +103,15 @@ def rows(answer: Answer, at: str | None = None) -> list[Line]:
 def _gain(answer: Answer, found: Shown) -> str:
     metric = answer.now.metric
     size = units.gained(metric, found.mean, found.low, found.high)
-    change = ""
     if found.before is not None and found.after is not None:
         half = (found.high - found.low) / 2
         where = " of the test images" if found.on_test_images else ""
         values = units.values(metric, [found.before, found.after], half, " → ")
-        change = f": {units.title(metric)} {values}{where}"
-    name = found.of.label
-    if answer.keeps_bare:
-        return (
-            f"{'tested' if found.on_test_images else 'the most promising'}, {name}, {size}{change}"
-        )
-    return f"{size}{change}"
+        size += f": {units.title(metric)} {values}{where}"
+    if not answer.keeps_bare:
+        return size
+    which = "tested" if found.on_test_images else "the most promising"
+    return f"{which}, {found.of.label}, {size}"
 
 
 def _cost(answer: Answer, found: Shown) -> str:
@@ -179,49 +172,24 @@ def _next(answer: Answer, at: str) -> Line | None:
         ended = answer.lacking in (None, Lacking.CONSTANT)
         return Line("the study is finished", "Next") if ended else None
     time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
-    purpose = _purpose(now, step, kept=answer.keeps_bare)
-    if step.purpose is Purpose.ANEW:
-        return Line(purpose, "Next")
+    if step.purpose == "anew":
+        return Line(step.what, "Next")
     if now.recipe.needs_program:
-        return Line(f"{purpose}{time}{_in_own_program(step)}", "Next")
-    return Line(f"{purpose}{time}:", "Next", f"{step.step}{at}")
+        return Line(f"{step.what}{time}{_in_own_program(step.step)}", "Next")
+    return Line(f"{step.what}{time}:", "Next", f"{step.step}{at}")
 
 
-def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
-    """What a command is for; `kept`: the bare backbone is kept."""
-    epochs = several(now.recipe.target_training.rungs[-1], "epoch")
-    more = f"try {several(step.runs, 'placement')} more"
-    return {
-        Purpose.TEST: f"test {'that one' if kept else 'it'}, trained for {epochs}",
-        Purpose.DECIDE: f"decide by a test, {several(step.runs, 'training')} of each network",
-        Purpose.MORE_TESTS: f"decide by {several(step.runs, 'training')} more of each network",
-        Purpose.TRY_TESTED: "let the search try that one, too",
-        Purpose.RETRAIN: "train it for use",
-        Purpose.EXPORT: "write it as a file",
-        Purpose.CONTINUE: "continue the search",
-        Purpose.FIRST_TRIALS: f"only baselines were tried so far: {more}",
-        Purpose.LONGER: f"search on with trainings of {several(step.runs, 'epoch')}",
-        Purpose.MEASURE: "measure them on this machine",
-        Purpose.ANEW: (
-            "begin a new study that trains longer, or at another rate (training.rungs,"
-            " training.learning_rate): with these runs, little can be compared"
-        ),
-        Purpose.OPEN_TRIALS: f"the test leaves open whether that one helps: {more}",
-        Purpose.MORE_TRIALS: more,
-    }[step.purpose]
-
-
-def _in_own_program(step: NextCommand) -> str:
+def _in_own_program(step: NextStep) -> str:
     """How a step is done where only a program of the user's can go on, after what it is for."""
-    if step.purpose in TRAINED_BY_USER:
-        return f", with your own code: nas-attn {step.step.command} cannot call it"
-    if step.purpose is Purpose.CONTINUE:
-        return ": start your program again"
-    if step.purpose is Purpose.LONGER:
+    if step.command in ("test", "retrain", "export"):
+        return f", with your own code: nas-attn {step.command} cannot call it"
+    if step.epochs:
         return ", in a new study"
-    if step.purpose is Purpose.TRY_TESTED:
+    if step.placement:
         return ": give it to na.begin or na.search as one of try_placements"
-    return f": begin a new study with search.trials = {step.step.trials}"
+    if step.trials:
+        return f": begin a new study with search.trials = {step.trials}"
+    return ": start your program again"
 
 
 # -------------------------------------------------------------------------- what stands below
@@ -260,24 +228,21 @@ def _placement(answer: Answer) -> Iterator[Line]:
 
 def _others(answer: Answer) -> Iterator[Line]:
     """The best network of each other means, and two beside the attention that is taken."""
-    for label, one in (("Faster", answer.faster), ("Slower", answer.slower)):
-        if one is None or answer.taken is None or answer.taken is not answer.chosen:
-            continue
-        # nobody pays for what is no better
-        if one is answer.faster or not _is_as_good(answer, one, answer.taken):
-            yield Line(_instead(answer, one, answer.taken), label)
-    found = shown(answer)
-    told = found.view if found is not None else None
-    larger = "" if answer.larger is None else other_of(answer.larger.placement)
-    smaller = (one for one in answer.also if one.means is Means.SMALLER)
+    if answer.reason is None:
+        return
+    told = shown(answer)
+    larger = answer.larger
+    plain = larger is not None and other_of(larger.placement) is None
     beside = {
-        "Smaller": next(smaller, None),
-        "Larger" if larger else "Control": answer.larger,
+        "Smaller": next((one for one in answer.also if one.means is Means.SMALLER), None),
+        "Control" if plain else "Larger": larger,
         "Attention": answer.attention,
     }
-    for label, option in beside.items():
-        if option is not None and option.view is not told and answer.reason is not None:
-            yield Line(_beside(answer, option), label)
+    if answer.taken is answer.chosen:
+        beside = {"Faster": answer.faster, "Slower": answer.slower, **beside}
+    for label, one in beside.items():
+        if one is not None and (told is None or one.view is not told.view):
+            yield Line(_beside(answer, one), label)
 
 
 def _beside(answer: Answer, one: Option) -> str:
@@ -286,18 +251,11 @@ def _beside(answer: Answer, one: Option) -> str:
     at = "" if one.view.latency is None else f", {units.times(one.ratio)}"
     at += _unlike_the_backbone(answer.now, one.view)
     size = units.gained(answer.now.metric, gain.mean, gain.low, gain.high)
-    text = f"{network_name(one.view)}{at}: {size}"
-    likely = f"{text}, {units.probability(gain.probability)} likely to help"
-    chosen = answer.chosen
-    if one.means is Means.ATTENTION and chosen is None:
-        return f"not shown to help (the best: {likely})"
-    if one.means is not Means.LARGER or chosen is None:
-        return likely
-    lead = answer.over(one, chosen)
-    if lead is None or max(lead.probability, lead.worse) < REQUIRED:
-        return f"{text}; may help as much as attention"
-    first = "gains more than attention" if lead.mean > 0 else "attention gains more"
-    return f"{text}; {first} ({units.probability(max(lead.probability, lead.worse))})"
+    odds = f"{units.probability(gain.probability)} likely to help"
+    text = f"{network_name(one.view)}{at}: {size}, {odds}"
+    if one is answer.attention and answer.chosen is None:
+        return f"not shown to help (the best: {text})"
+    return text
 
 
 def _unlike_the_backbone(now: Snapshot, view: CandidateView) -> str:
@@ -337,7 +295,8 @@ def _lengths(answer: Answer) -> Iterator[Line]:
         elif may_bring_much(length, metric):
             few = "the images are too few to tell"
             yield Line(f"{few}: {_by_length(metric, length)}. Compare both lengths.", "Longer")
-    if too_many_runs(answer, MOST_RUNS):
+    test = deciding_test(answer) if answer.lacking is None else None
+    if test is not None and test.step.seeds > MOST_RUNS:
         more = f"more than {MOST_RUNS} trainings of each network"
         yield Line(f"not worth it: to show a gain of this size takes {more}", "Test")
 
@@ -360,26 +319,3 @@ def _by_length(metric: str, longer: LengthGain) -> str:
     gain = longer.gain
     size = units.gained(metric, gain.mean, gain.low, gain.high)
     return f"{size} by {longer.longer} epochs instead of {longer.shorter}"
-
-
-def _is_as_good(answer: Answer, one: Option, taken: Option) -> bool:
-    """Whether the difference of two networks rounds to nothing."""
-    gain = answer.over(one, taken)
-    if gain is None:
-        return False
-    half = (gain.high - gain.low) / 2
-    metric = answer.now.metric
-    return units.size_within(metric, gain.mean, half) == units.size_within(metric, 0.0, half)
-
-
-def _instead(answer: Answer, one: Option, taken: Option) -> str:
-    """`trial 5, 1.40 × instead of 1.59 ×: gives up 0.9 points, which may be chance`."""
-    metric = answer.now.metric
-    gain = answer.over(one, taken)
-    text = f"{one.view.label}, {units.times(one.ratio)} instead of {units.times(taken.ratio)}"
-    if gain is None:
-        return text
-    size = units.size_within(metric, gain.mean, (gain.high - gain.low) / 2)
-    amount = f"{size} {units.unit(metric).of_differences}".rstrip()
-    chance = ", which may be chance" if max(gain.probability, gain.worse) < NO_CHANCE else ""
-    return f"{text}: {'gives up' if gain.mean < 0 else 'gains'} {amount}{chance}"

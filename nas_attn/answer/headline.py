@@ -10,6 +10,7 @@ from nas_attn.answer.snapshot import Means
 from nas_attn.errors import several
 from nas_attn.model import Gain
 from nas_attn.recipe import units
+from nas_attn.storage.records import Latency
 
 EXHAUSTED = (
     "The search cannot go on: every placement of its space has been tried, or is probably over the"
@@ -49,13 +50,12 @@ def _train_longer(answer: Answer, longer: LengthGain) -> str:
         f"Train {longer.longer} epochs instead of {longer.shorter}: {_size(metric, longer.gain)},"
         " no latency."
     )
-    beside = max(answer.also, key=lambda one: one.gain.mean, default=None)
-    if beside is None:
-        return lead if answer.attention is None else f"{lead} No attention is shown to help."
-    name = network_name(beside.view)
-    size = _size(metric, beside.gain)
-    at = "" if beside.view.latency is None else f" at {units.times(beside.ratio)}"
-    return f"{lead} Also shown, not measured together: {name}, {size}{at}."
+    if answer.also:
+        best = answer.also[0]
+        brings = _size(metric, best.gain, best.view.latency)
+        name = network_name(best.view)
+        return f"{lead} Also shown, not measured together: {name}, {brings}."
+    return lead if answer.attention is None else f"{lead} No attention is shown to help."
 
 
 def _may_be_longer(answer: Answer) -> str:
@@ -72,18 +72,15 @@ def _may_be_longer(answer: Answer) -> str:
 
 def _brings(answer: Answer, found: Shown | None) -> str:
     """`: +2.3 points at 1.38 ×`, and what a test says of it."""
-    test = answer.test
+    metric = answer.now.metric
     if found is None:
         return ""
-    size = _size(answer.now.metric, found)
     if answer.confirmed:
-        return f": tested, {size}"
-    at = "" if found.latency is None else f" at {units.times(found.latency.ratio)}"
-    if test is None:
-        return f": {size}{at}"
-    return (
-        "; a test speaks against it" if test.word == "worse" else "; a test has not shown its gain"
-    )
+        return f": tested, {_size(metric, found)}"
+    if answer.test is None:
+        return f": {_size(metric, found, found.latency)}"
+    against = answer.test.word == "worse"
+    return "; a test speaks against it" if against else "; a test has not shown its gain"
 
 
 def _as_good(answer: Answer, taken: Option, found: Shown) -> str:
@@ -100,11 +97,12 @@ def _as_good(answer: Answer, taken: Option, found: Shown) -> str:
     return f": {level}, {units.times(taken.ratio)} the latency{tested}"
 
 
-def _size(metric: str, gain: Gain | Shown) -> str:
-    """`+6.4 points`; a metric that the unit does not name is named."""
+def _size(metric: str, gain: Gain | Shown, latency: Latency | None = None) -> str:
+    """`+6.4 points at 1.38 ×`; a metric that the unit does not name is named."""
+    at = "" if latency is None else f" at {units.times(latency.ratio)}"
     size = units.signed_within(metric, gain.mean, (gain.high - gain.low) / 2)
     about = "" if units.is_implied(metric) else f" in {units.title(metric)}"
-    return f"{f'{size} {units.unit(metric).of_differences}'.rstrip()}{about}"
+    return f"{f'{size} {units.unit(metric).of_differences}'.rstrip()}{about}{at}"
 
 
 def _why_bare(answer: Answer) -> str:

@@ -4,53 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from nas_attn.answer.answer import REQUIRED, Answer, Lacking, Option, margin_of, promising
 from nas_attn.answer.cautions import CautionKind
 from nas_attn.answer.forecast import runs_of_test
 from nas_attn.answer.pair_tests import PairTest
 from nas_attn.answer.snapshot import Means, Snapshot
+from nas_attn.errors import several
 
 # a test with more trainings of each network is not proposed
 MOST_RUNS = 32
 # a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
 NEEDED_ERRORS = 1.96 + 0.84
-
-
-class Purpose(Enum):
-    """What the next command is for."""
-
-    TEST = auto()
-    """To find out whether the gain holds, trained as the target says."""
-    DECIDE = auto()
-    """To decide whether the most promising network helps."""
-    MORE_TESTS = auto()
-    """To decide what a test left open."""
-    TRY_TESTED = auto()
-    """To let the search try a placement that only a test has trained, and has shown to help."""
-    RETRAIN = auto()
-    """To train the network for use."""
-    EXPORT = auto()
-    """To write the network that was trained for use as a file."""
-    CONTINUE = auto()
-    """To continue the search."""
-    MEASURE = auto()
-    """To measure here the latencies that candidates lack."""
-    FIRST_TRIALS = auto()
-    """To try placements of the search's own: so far there were only baselines."""
-    ANEW = auto()
-    """To begin a study that trains longer, as this one's runs are too short to compare much."""
-    LONGER = auto()
-    """To train longer, with the target's length changed."""
-    OPEN_TRIALS = auto()
-    """To try more placements, where no test with these images decides what the last left open."""
-    MORE_TRIALS = auto()
-    """To try more placements, where none is known yet."""
-
-
-OF_A_BET = (Purpose.TEST, Purpose.DECIDE)
-"""Where the bare backbone is kept: tests of the network that promises most."""
+CONTINUE = "continue the search"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +60,15 @@ class NextStep:
 class NextCommand:
     """What comes next, and its time."""
 
-    purpose: Purpose
+    purpose: str
+    """In a word, for programs."""
+    what: str
+    """What it is for."""
     step: NextStep
     seconds: float | None = None
     """About so long; None: not known."""
-    runs: int = 0
-    """Trainings of each network, for a test of a bet; further placements, for more trials; epochs,
-    for a longer training.
-    """
     of: Option | None = field(default=None, compare=False)
-    """What a test is to decide on."""
+    """Where the bare backbone is kept: the network that a test is to decide on."""
 
 
 def next_of(answer: Answer) -> NextCommand | None:
@@ -118,24 +83,15 @@ def next_of(answer: Answer) -> NextCommand | None:
         step = _after_a_test(answer, test)
     else:
         bet = deciding_test(answer)
-        step = bet if bet is not None and bet.runs <= MOST_RUNS else _after_the_search(answer)
+        few = bet is not None and bet.step.seeds <= MOST_RUNS
+        step = bet if few else _after_the_search(answer)
     longer = answer.longer
     if longer is None or longer.length is None or not longer.may_help(answer.counts):
         return step
     # what is left that may help, or promises more than the network that a test would be of
-    if step is None or _promises_less(answer, step, longer):
+    if step is None or (step.of is not None and step.of.gain.worth < longer.gain.worth):
         return longer_study(now, longer.length.longer)
     return step
-
-
-def _promises_less(answer: Answer, step: NextCommand, longer: Option) -> bool:
-    """Whether a step is a test of a network that is not taken, and promises less than another
-    option.
-    """
-    of = step.of or answer.bet
-    if not answer.keeps_bare or step.purpose not in OF_A_BET or of is None:
-        return False
-    return of.gain.worth < longer.gain.worth
 
 
 def deciding_test(answer: Answer) -> NextCommand | None:
@@ -159,7 +115,8 @@ def deciding_test(answer: Answer) -> NextCommand | None:
     runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / best.gain.mean) ** 2)
     step = NextStep("test", now.study, str(best.view.placement), runs)
     seconds = _test_s(answer, also=best.key, blocks=runs)
-    return NextCommand(Purpose.DECIDE, step, seconds, runs, best)
+    what = f"decide by a test, {several(runs, 'training')} of each network"
+    return NextCommand("decide", what, step, seconds, best)
 
 
 def _after_the_search(answer: Answer) -> NextCommand | None:
@@ -170,7 +127,10 @@ def _after_the_search(answer: Answer) -> NextCommand | None:
     is_open = answer.worth is None and bet is not None and promising(bet.gain)
     if answer.keeps_bare and (not is_open or _unfinished(answer.now)):
         return _rest(answer.now)
-    return NextCommand(Purpose.TEST, NextStep("test", answer.now.study), _test_s(answer))
+    of = bet if answer.keeps_bare else None
+    epochs = several(answer.now.recipe.target_training.rungs[-1], "epoch")
+    what = f"test {'it' if of is None else 'that one'}, trained for {epochs}"
+    return NextCommand("test", what, NextStep("test", answer.now.study), _test_s(answer), of)
 
 
 def _after_a_test(answer: Answer, test: PairTest) -> NextCommand | None:
@@ -186,7 +146,7 @@ def _after_a_test(answer: Answer, test: PairTest) -> NextCommand | None:
         # it counts in no estimate before it is a candidate
         step = NextStep("resume", now.study, str(test.placement))
         seconds = now.runs_s(1, now.recipe.training.rungs[-1])
-        return NextCommand(Purpose.TRY_TESTED, step, seconds)
+        return NextCommand("try_tested", "let the search try that one, too", step, seconds)
     is_open = test.word == "not shown" and test.difference > 0
     blocks = None
     if better or is_open or (not kept and test.word != "worse"):
@@ -194,7 +154,8 @@ def _after_a_test(answer: Answer, test: PairTest) -> NextCommand | None:
     if blocks is not None and (better or not kept or blocks <= MOST_RUNS):
         step = NextStep("test", now.study, str(test.placement), blocks, again=True)
         seconds = _test_s(answer, also=test.key, blocks=blocks)
-        return NextCommand(Purpose.MORE_TESTS, step, seconds, blocks)
+        what = f"decide by {several(blocks, 'training')} more of each network"
+        return NextCommand("more_tests", what, step, seconds)
     if answer.taken is not None and test.difference + margin > 0:
         # no test with these images decides, and the search has decided
         return _use(now, answer.taken.key)
@@ -210,9 +171,9 @@ def _test_s(answer: Answer, *, also: str = "", blocks: int = 0) -> float | None:
 def _use(now: Snapshot, key: str) -> NextCommand:
     """To train a network for use, or to write it as a file where that is done."""
     if any(one.key == key and one.state == "done" for one in now.retrained):
-        return NextCommand(Purpose.EXPORT, NextStep("export", now.study))
+        return NextCommand("export", "write it as a file", NextStep("export", now.study))
     seconds = now.runs_s(1, now.recipe.target_training.rungs[-1])
-    return NextCommand(Purpose.RETRAIN, NextStep("retrain", now.study), seconds)
+    return NextCommand("retrain", "train it for use", NextStep("retrain", now.study), seconds)
 
 
 def _rest(now: Snapshot, *, left_open: bool = False) -> NextCommand | None:
@@ -224,7 +185,7 @@ def _rest(now: Snapshot, *, left_open: bool = False) -> NextCommand | None:
     trained = now.recipe.training
     target = now.recipe.target_training
     if CautionKind.ONLY_BASELINES in cautions:
-        return _more_trials(now, Purpose.FIRST_TRIALS)
+        return _more_trials(now, "first_trials", "only baselines were tried so far: ")
     if cautions & {CautionKind.HARDLY_LEARNED, CautionKind.STILL_LEARNING}:
         # more placements would be compared as little as these
         if trained.start == target.start and trained.rungs[-1] == target.rungs[-1]:
@@ -232,7 +193,8 @@ def _rest(now: Snapshot, *, left_open: bool = False) -> NextCommand | None:
         return _anew(now)
     unfinished = _unfinished(now)
     if unfinished is None and left_open:
-        return _more_trials(now, Purpose.OPEN_TRIALS)
+        why = "the test leaves open whether that one helps: "
+        return _more_trials(now, "open_trials", why)
     return unfinished
 
 
@@ -242,27 +204,33 @@ def _unfinished(now: Snapshot) -> NextCommand | None:
     if left <= 0 and not now.counts["running"] and not now.waiting:
         return None
     seconds = now.runs_s(max(left, now.waiting, 1), now.recipe.training.rungs[-1])
-    return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)
+    return NextCommand("continue", CONTINUE, NextStep("resume", now.study), seconds)
 
 
 def longer_study(now: Snapshot, epochs: int) -> NextCommand:
     """A new study with a target of more epochs, which takes over what this one has."""
     step = NextStep("search", now.study, epochs=epochs)
-    return NextCommand(Purpose.LONGER, step, now.runs_s(now.planned, epochs), epochs)
+    what = f"search on with trainings of {several(epochs, 'epoch')}"
+    return NextCommand("longer", what, step, now.runs_s(now.planned, epochs))
 
 
 def _anew(now: Snapshot) -> NextCommand:
     """Another study, as more placements would be compared as little as these."""
-    return NextCommand(Purpose.ANEW, NextStep("search", now.study))
+    what = (
+        "begin a new study that trains longer, or at another rate (training.rungs,"
+        " training.learning_rate): with these runs, little can be compared"
+    )
+    return NextCommand("anew", what, NextStep("search", now.study))
 
 
-def _more_trials(now: Snapshot, purpose: Purpose) -> NextCommand | None:
+def _more_trials(now: Snapshot, purpose: str, why: str = "") -> NextCommand | None:
     """More of the search; None where nothing is left to try."""
     if now.exhausted:
         return None
     step = NextStep("resume", now.study, trials=now.planned_next)
     seconds = now.runs_s(now.planned, now.recipe.training.rungs[-1])
-    return NextCommand(purpose, step, seconds, now.planned)
+    what = f"{why}try {several(now.planned, 'placement')} more"
+    return NextCommand(purpose, what, step, seconds)
 
 
 def _continued(now: Snapshot, why: Lacking) -> NextCommand | None:
@@ -271,12 +239,13 @@ def _continued(now: Snapshot, why: Lacking) -> NextCommand | None:
         perfect = any(same.value == 1 for same in now.constants if same.metric == now.primary)
         return None if perfect else _anew(now)
     if why is Lacking.NOT_MEASURED:
-        return NextCommand(Purpose.MEASURE, NextStep("resume", now.study, here=True))
+        step = NextStep("resume", now.study, here=True)
+        return NextCommand("measure", "measure them on this machine", step)
     unfinished = _unfinished(now)
     if unfinished is not None:
         return unfinished
     if now.planned == 0 and not now.exhausted:
         # its time was over before the first placement: then it plans none, and would begin none
         step = NextStep("resume", now.study, trials=now.planned_next)
-        return NextCommand(Purpose.CONTINUE, step)
-    return _rest(now) or _more_trials(now, Purpose.MORE_TRIALS)
+        return NextCommand("continue", CONTINUE, step)
+    return _rest(now) or _more_trials(now, "more_trials")

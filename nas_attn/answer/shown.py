@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from nas_attn.answer.answer import Answer, Option
 from nas_attn.answer.candidates import called
-from nas_attn.answer.next_step import deciding_test, next_of
+from nas_attn.answer.next_step import next_of
 from nas_attn.answer.pair_tests import PairTest
-from nas_attn.answer.snapshot import CandidateView
+from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.model import Gain
 from nas_attn.space.placement import Placement
 from nas_attn.storage.records import Latency
@@ -63,15 +63,15 @@ def shown(answer: Answer) -> Shown | None:
     if test is not None:
         is_of_test = option is None or option.key == test.key
         if answer.confirmed or (answer.keeps_bare and is_of_test):
-            return _tested(answer, test)
+            return _tested(now, test)
     if option is None:
         return None
+    view = option.view
     before = after = None
     if option.length is None:
-        after = option.view.estimates[now.metric].mean
+        after = view.estimates[now.metric].mean
         if now.bare is not None and now.metric in now.bare.estimates:
             before = now.bare.estimates[now.metric].mean
-    view = option.view
     return Shown(
         of=NetworkNames(view.key, called(view, view.placement), view.placement),
         metric=now.metric,
@@ -86,25 +86,24 @@ def shown(answer: Answer) -> Shown | None:
 
 
 def _option(answer: Answer, test: PairTest | None) -> Option | None:
-    by_key = {one.key: one for one in answer.options if one.length is None}
     if answer.taken is not None:
         return answer.taken
     if test is not None:
-        return by_key.get(test.key)
+        networks = (one for one in answer.options if one.length is None)
+        return next((one for one in networks if one.key == test.key), None)
     step = next_of(answer)
     if step is not None and step.of is not None:
         return step.of
     return answer.bet if answer.keeps_bare else None
 
 
-def _tested(answer: Answer, test: PairTest) -> Shown:
+def _tested(now: Snapshot, test: PairTest) -> Shown:
     """What all tests of the pair have shown."""
-    view = answer.now.find(test.key)
-    key = None if view is None else view.key
+    view = now.find(test.key)
     low, high = test.between
     return Shown(
-        of=NetworkNames(key, called(view, test.placement), test.placement),
-        metric=answer.now.metric,
+        of=NetworkNames(view and view.key, called(view, test.placement), test.placement),
+        metric=now.metric,
         mean=test.difference,
         low=low,
         high=high,
@@ -112,11 +111,5 @@ def _tested(answer: Answer, test: PairTest) -> Shown:
         after=test.after,
         on_test_images=True,
         view=view,
-        estimated=None if view is None else view.gains.get(test.metric),
+        estimated=view and view.gains.get(test.metric),
     )
-
-
-def too_many_runs(answer: Answer, most: int) -> bool:
-    """Whether a test of the most promising network takes more trainings of each network."""
-    step = deciding_test(answer) if answer.lacking is None else None
-    return step is not None and step.runs > most

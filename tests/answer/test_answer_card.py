@@ -16,7 +16,7 @@ from nas_attn.answer.cautions import Caution, CautionKind
 from nas_attn.answer.drawing import drawing_of
 from nas_attn.answer.forecast import finalists, runs_of_test
 from nas_attn.answer.headline import headline
-from nas_attn.answer.next_step import NextCommand, Purpose, next_of
+from nas_attn.answer.next_step import NextCommand, next_of
 from nas_attn.answer.pair_tests import critical
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.shown import Shown, shown
@@ -65,7 +65,7 @@ def test_attention_that_helps_is_taken(now: Snapshot) -> None:
     assert gain.latency is not None
     assert gain.latency.ms == pytest.approx(gain.latency.ratio * gain.latency.reference_ms)
     assert not found.confirmed
-    assert following(found).purpose is Purpose.TEST
+    assert following(found).purpose == "test"
     assert following(found).seconds
 
 
@@ -94,7 +94,7 @@ def test_a_test_that_shows_the_gain_replaces_the_estimate(tmp_path: Path) -> Non
     assert gain.after is not None
     assert gain.before is not None
     assert gain.after - gain.before == pytest.approx(test.difference)
-    assert following(found).purpose is Purpose.RETRAIN
+    assert following(found).purpose == "retrain"
 
 
 def test_the_time_of_a_test_is_that_of_its_networks(now: Snapshot) -> None:
@@ -114,7 +114,7 @@ def test_after_a_warning_to_train_longer_more_trials_are_not_proposed(
         monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
     now = snapshot(usual(tmp_path).store)
     warned = replace(now, cautions=(Caution(CautionKind.STILL_LEARNING, ""),))
-    assert following(answer_of(warned)).purpose is Purpose.ANEW
+    assert following(answer_of(warned)).purpose == "anew"
 
 
 def test_where_runs_are_too_short_the_next_command_trains_longer(
@@ -150,8 +150,8 @@ def test_a_next_command_is_named_where_one_can_train(
 @pytest.mark.parametrize(
     ("difference", "half_width", "purpose"),
     [
-        (0.02, 0.021, Purpose.MORE_TESTS),
-        (0.002, 0.02, Purpose.OPEN_TRIALS),
+        (0.02, 0.021, "more_tests"),
+        (0.002, 0.02, "open_trials"),
         (-0.01, 0.02, None),
         (-0.03, 0.02, None),
     ],
@@ -162,7 +162,7 @@ def test_what_follows_where_a_test_does_not_show_a_gain_and_the_bare_backbone_is
     monkeypatch: pytest.MonkeyPatch,
     difference: float,
     half_width: float,
-    purpose: Purpose | None,
+    purpose: str | None,
 ) -> None:
     for choice in made_study.TRUE_GAIN:
         monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
@@ -183,7 +183,7 @@ def test_what_follows_where_a_test_does_not_show_a_gain_and_the_bare_backbone_is
     found = answer_of(replace(ended(now), pooled=(seen,)))
     assert found.verdict == "keep"
     step = next_of(found)
-    assert (step and step.purpose) is purpose
+    assert (step and step.purpose) == purpose
 
 
 def test_the_bare_backbone_is_kept_where_nothing_helps(
@@ -198,12 +198,12 @@ def test_the_bare_backbone_is_kept_where_nothing_helps(
     view = about(found).view
     assert view is not None
     assert not view.is_bare
-    assert following(found).purpose is Purpose.CONTINUE, "a candidate is still in training"
+    assert following(found).purpose == "continue", "a candidate is still in training"
     over = answer_of(ended(found.now))
     assert next_of(over) is None
     assert rows(over)[-1].text == "the study is finished"
     stopped = answer_of(replace(ended(found.now), waiting=3))
-    assert following(stopped).purpose is Purpose.CONTINUE, "further seeds wait"
+    assert following(stopped).purpose == "continue", "further seeds wait"
 
 
 UNTRIED = "stage3=eca(kernel_size=3)"
@@ -243,8 +243,8 @@ def test_the_time_of_a_further_test_is_that_of_all_networks_that_it_trains(
     trained = {network.key for network in finalists(answer_of(now))} | {BARE, "untried"}
     assert len(trained) == 3, "the best uniform one is trained, too"
     step = following(answer_of(now))
-    assert step.purpose is Purpose.MORE_TESTS
-    runs = len(trained) * step.runs
+    assert step.purpose == "more_tests"
+    runs = len(trained) * step.step.seeds
     epochs = now.recipe.target_training.rungs[-1]
     assert step.seconds == pytest.approx(now.training_s(runs * epochs))
     shared = following(answer_of(replace(now, workers=4)))
@@ -256,7 +256,7 @@ def test_the_search_is_to_try_what_only_a_test_has_shown_to_help(
 ) -> None:
     now = untried_tested(tmp_path, monkeypatch, 0.03)
     found = answer_of(now)
-    assert following(found).purpose is Purpose.TRY_TESTED
+    assert following(found).purpose == "try_tested"
     (row,) = (row for row in rows(found) if row.label == "Next")
     assert row.command == f'nas-attn resume made --placement "{UNTRIED}"'
     assert "no attention" not in headline(found)
@@ -280,7 +280,7 @@ def test_a_larger_network_that_gains_more_is_taken(
 def test_an_empty_study_goes_on(tmp_path: Path) -> None:
     found = card(MadeStudy(tmp_path))
     assert (found.verdict, found.lacking) == ("nothing", Lacking.NOTHING_SCORED)
-    assert following(found).purpose is Purpose.CONTINUE
+    assert following(found).purpose == "continue"
 
 
 def test_a_search_whose_time_ended_before_its_first_placement_goes_on_with_all_of_them(
@@ -292,7 +292,7 @@ def test_a_search_whose_time_ended_before_its_first_placement_goes_on_with_all_o
     study.store.set(trials=0)
     found = card(study)
     assert found.lacking is Lacking.NOTHING_SCORED
-    assert following(found).purpose is Purpose.CONTINUE
+    assert following(found).purpose == "continue"
     assert following(found).step.trials == study.recipe.search.trials > 0
 
 

@@ -18,7 +18,7 @@ from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.headline import headline
 from nas_attn.answer.length import LengthGain
-from nas_attn.answer.next_step import Purpose, next_of
+from nas_attn.answer.next_step import next_of
 from nas_attn.answer.reading import answer, snapshot
 from nas_attn.answer.reasons import reasons, why_rows
 from nas_attn.answer.rounds import next_round, to_confirm
@@ -78,24 +78,6 @@ def test_a_larger_network_is_taken_in_reach_where_attention_does_not_help(
     assert found.attention is not None, "attention was asked for"
     assert found.chosen is None
     assert ("Attention" in {row.label for row in below(found)}) == taken
-
-
-@pytest.mark.parametrize(
-    ("gain", "cost", "said"),
-    [
-        (0.09, 1.4, "gains more than attention"),
-        (0.034, 0.2, "may help as much as attention"),
-        (-0.05, 0.2, "attention gains more"),
-    ],
-)
-def test_what_is_not_taken_is_compared_with_attention_by_what_is_likely(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, cost: float, said: str
-) -> None:
-    study = with_relative(tmp_path, monkeypatch, gain=gain, cost=cost, helps=True)
-    found = answer(study.store)
-    assert found.means is Means.ATTENTION
-    (control,) = (row.text for row in below(found) if row.label == "Larger")
-    assert said in control
 
 
 @pytest.mark.parametrize(
@@ -283,7 +265,7 @@ def test_what_a_larger_network_brings_is_decided_by_a_test_before_a_study_is_fin
     assert found.verdict == "keep"
     step = next_of(found)
     assert step is not None
-    assert step.purpose is Purpose.DECIDE
+    assert step.purpose == "decide"
     assert step.step.placement == RELATIVE
     assert step.of == found.larger
     about = shown(found)
@@ -313,7 +295,7 @@ def test_the_test_of_a_larger_network_decides_on_it(
         assert found.taken.gain.probability < SURE_ENOUGH, "the search alone would not do"
         step = next_of(found)
         assert step is not None
-        assert step.purpose is Purpose.RETRAIN
+        assert step.purpose == "retrain"
 
 
 def test_a_longer_training_that_may_help_comes_before_a_study_is_finished(
@@ -329,7 +311,7 @@ def test_a_longer_training_that_may_help_comes_before_a_study_is_finished(
     assert "20 epochs instead of 10" in said
     step = next_of(found)
     assert step is not None
-    assert (step.purpose, step.step.epochs) == (Purpose.LONGER, 20)
+    assert (step.purpose, step.step.epochs) == ("longer", 20)
     assert step.seconds
     assert "Training it longer is 95 % likely to help: +1.0 points by 20 epochs." in headline(found)
     two = next_of(answer_of(replace(found.now, workers=2)))
@@ -351,8 +333,8 @@ def test_an_open_test_of_a_smaller_network_goes_on_until_a_loss_that_counts_is_r
     seen = replace(wide, difference=-0.004, by_blocks=1.3e-4, by_images=0.0)
     step = next_of(answer_of(replace(ended(before.now), pooled=(seen,))))
     assert step is not None
-    assert step.purpose is Purpose.MORE_TESTS
-    assert step.runs == seen.blocks_to_decide(0.02)
+    assert step.purpose == "more_tests"
+    assert step.step.seeds == seen.blocks_to_decide(0.02)
 
 
 def test_the_reasons_say_of_each_means_whether_it_is_taken(

@@ -58,8 +58,8 @@ def test_a_test_changes_the_headline(answers: dict[str, Answer]) -> None:
 
 def test_a_caution_stands_below_and_never_leads(tmp_path: Path) -> None:
     now = snapshot(usual(tmp_path).store)
-    waits = Caution(CautionKind.WAITS_FOR_IMAGES, "training waits for images")
-    careful = answer_of(replace(now, cautions=(waits, *now.cautions)))
+    few = Caution(CautionKind.FEW_IMAGES, "with 64 validation images")
+    careful = answer_of(replace(now, cautions=(few, *now.cautions)))
     assert headline(careful) == headline(answer_of(now))
     assert rows(careful) == rows(answer_of(now))
     assert "Careful" in [row.label for row in below(careful)]
