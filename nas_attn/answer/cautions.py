@@ -19,7 +19,6 @@ from nas_attn.recipe.tables import (
     is_per_image,
     is_share,
     is_share_of_images,
-    saturation,
 )
 from nas_attn.storage.records import CandidateRow, Score
 
@@ -27,8 +26,6 @@ from nas_attn.storage.records import CandidateRow, Score
 LEARNED = 0.15
 # a network is still learning if a doubling of the epochs adds this much
 RISING = 0.05
-# waiting for images is reported above this share of the time
-WAITING_SHARE = 0.3
 # below so many validation images, the weight of one image is reported
 FEW_VALIDATION_IMAGES = 250
 
@@ -42,7 +39,6 @@ class CautionKind(Enum):
     """The bare backbone is hardly better than guessing."""
     STILL_LEARNING = auto()
     """The bare backbone has become much better between its last two scores."""
-    WAITS_FOR_IMAGES = auto()
     FEW_IMAGES = auto()
     """There are so few validation images that a single one matters."""
     TRAINED_LESS = auto()
@@ -68,7 +64,6 @@ def cautions(
     start: Sequence[Score],
     bare: Sequence[Score],
     classes: int | None,
-    paired_sd: float | None = None,
 ) -> list[Caution]:
     """What speaks against any conclusion, the gravest first.
 
@@ -76,7 +71,6 @@ def cautions(
         metric: the primary one.
         start: trainings of the backbone before the search.
         bare: its runs in the search.
-        paired_sd: what a run's noise adds to the difference of two, as in `model.Noise`.
     """
     last = recipe.training.last_rung
     ended = [score for score in bare if score.rung == last]
@@ -89,8 +83,7 @@ def cautions(
     possible = [
         _hardly_learned(recipe, ended, classes),
         _still_learning(recipe, metric, before, ended),
-        _waits(ended),
-        _few_images(metric, ended, paired_sd or 0.0),
+        _few_images(metric, ended),
     ]
     return [caution for caution in possible if caution is not None]
 
@@ -138,8 +131,7 @@ def at_two_values(model: Evidence | None) -> list[Caution]:
     worse, better = (units.value(model.metric, value) for value in model.two_values)
     text = (
         f"runs end near one of two values, {model.metric} {worse} or {better}, and runs of the same"
-        " placement end at both. What counts is how often a placement reaches the better value, and"
-        " a few runs say little about that."
+        " placement end at both. A few runs say little about how often it reaches the better one."
     )
     return [Caution(CautionKind.TWO_VALUES, text)]
 
@@ -183,34 +175,16 @@ def _still_learning(
     return Caution(CautionKind.STILL_LEARNING, text)
 
 
-def _waits(ended: Sequence[Score]) -> Caution | None:
-    waited = _mean("loading_share", ended)
-    if waited is None or waited <= WAITING_SHARE:
-        return None
-    text = (
-        f"training waits for images {100 * waited:.0f} % of the time. Raise data.workers, or leave"
-        " out costly transforms."
-    )
-    return Caution(CautionKind.WAITS_FOR_IMAGES, text)
-
-
-def _few_images(metric: str, ended: Sequence[Score], paired_sd: float) -> Caution | None:
+def _few_images(metric: str, ended: Sequence[Score]) -> Caution | None:
     images = max(score.examples for score in ended)
     if not is_per_image(metric) or not 0 < images < FEW_VALIDATION_IMAGES:
         return None
-    chance = 1.96 * paired_sd * math.sqrt(2 / len(ended))
     # an image of a small class counts for more in metrics in which each class counts the same
     mean = "" if is_share_of_images(metric) else " on average"
     text = (
         f"with {images} validation images, one image is {100 / images:.1f} points{mean}. More of"
         " them are the cheapest improvement."
     )
-    if chance:
-        text += (
-            f" Two networks with {several(len(ended), 'run')} each may differ by"
-            f" {units.size(metric, chance)} by chance. Narrower intervals here also use what is"
-            " usual in other studies."
-        )
     return Caution(CautionKind.FEW_IMAGES, text)
 
 
@@ -258,35 +232,20 @@ def constants(
         values = [value for scored in having.values() for value in scored]
         if len(having) < LEAST_ALIKE:
             continue
-        guessing = _guess(metric) == "on average" and only_guessed(
-            recipe, itertools.chain.from_iterable(runs.values())
-        )
-        if guessing or _alike(values):
-            same.append(_constant(recipe, metric, values, len(having), guessing=guessing))
+        guess = METRICS[metric].guess if metric in METRICS else ""
+        every_run = itertools.chain.from_iterable(runs.values())
+        if _alike(values) or (guess == "on average" and only_guessed(recipe, every_run)):
+            same.append(_constant(metric, values, len(having)))
     return same
 
 
-def _constant(
-    recipe: Recipe, metric: str, values: Sequence[float], candidates: int, *, guessing: bool
-) -> Constant:
-    """`guessing`: whether every run predicted one class for all images."""
+def _constant(metric: str, values: Sequence[float], candidates: int) -> Constant:
     # they may differ by rounding, or, where all guess, by more
     ends = (units.value(metric, value) for value in (min(values), max(values)))
-    shown = " to ".join(dict.fromkeys(ends))
-    why = tasks.of(recipe).why_constant or (
-        "perhaps training is too brief to exceed chance, or the labels do not match the images"
-    )
-    if recipe.training.evaluator is not None:
-        why = (
-            "perhaps training.evaluator returns a constant or finds nothing to score, or it trains"
-            " too briefly for this metric to change"
-        )
-    elif values[0] == 1 and saturation(metric) is not None:
-        why = "perhaps the task is too easy, or validation images are among the training images"
-    each = ", each predicting the same class for every image" if guessing else ""
     sentence = (
-        f"{metric} is {shown} in all {len(values)} runs of all {candidates} candidates{each}. It"
-        f" separates no candidates, so nothing can be recommended by it; {why}."
+        f"{metric} is {' to '.join(dict.fromkeys(ends))} in all {len(values)} runs of all"
+        f" {candidates} candidates. It separates no candidates, so nothing can be recommended by"
+        " it: perhaps training is too brief, the task too easy, or labels or evaluator are wrong."
     )
     return Constant(metric, values[0], candidates, len(values), sentence)
 
@@ -297,12 +256,6 @@ def _values(metric: str, scores: Iterable[Metrics]) -> list[float]:
 
 def _alike(values: Sequence[float]) -> bool:
     return all(math.isclose(value, values[0], rel_tol=1e-9) for value in values)
-
-
-def _guess(metric: str) -> str:
-    if metric in METRICS:
-        return METRICS[metric].guess
-    return ""
 
 
 def only_guessed(recipe: Recipe, runs: Iterable[Metrics]) -> bool:

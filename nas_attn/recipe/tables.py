@@ -95,8 +95,6 @@ class Metric:
     """Where a network that answers one class for all images gets 1 / classes, which a run without a
     score counts as. `on average`: over the classes that it may answer.
     """
-    saturates: float | None = None
-    """From this value on, a network has little left to learn; None: that is not known."""
     witness: str = ""
     """A loss whose differences go with this metric's and vary less by which images are few. The
     model takes it as a second witness where that was measured (`answer.modelling`).
@@ -116,12 +114,6 @@ def is_per_image(metric: str) -> bool:
     """Whether it can be known what each image contributes to a metric."""
     row = METRICS.get(metric)
     return row is not None and (row.right_or_wrong or row.per_image is not None)
-
-
-def saturation(metric: str) -> float | None:
-    """From this value on, a network has little left to learn; None: that is not known."""
-    row = METRICS.get(metric)
-    return None if row is None else row.saturates
 
 
 def witness_of(metric: str) -> str:

@@ -121,8 +121,6 @@ class Task(ABC):
     """Whether a network is right or wrong about an image, for intervals on new images."""
     conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Further conditions of a latency."""
-    why_constant: ClassVar[str] = ""
-    """Likely cause if all networks score the same; empty: nothing specific."""
     answer: ClassVar[str] = "logits"
     """What a network gives, `logits`, `numbers` or `boxes`."""
     said: ClassVar[str] = "before softmax"

@@ -44,10 +44,6 @@ class Detection(Task):
     name = "detection"
     metrics = ("map50_95", "map50")
     conditions = MappingProxyType({"nms": "left out, where it is not part of the network itself"})
-    why_constant = (
-        "perhaps training is too brief for a detector to find anything (target.epochs), or the"
-        " boxes do not match the images"
-    )
     labels = "boxes"
     answer = "boxes"
     normalised = False
