@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.model.dominance import hypervolume, non_dominated
+from nas_attn.model.dominance import hypervolume_gains, non_dominated
 from research.tables.read import fit, load
 from research.trial.table import BARE, LAST, PROBLEMS, TrialTable, everywhere, read_trial
 
@@ -77,11 +77,22 @@ class Problem:
 
     @cached_property
     def _best(self) -> float:
-        return hypervolume(self._points, self._reference)
+        return self._volume(self._points)
 
     @cached_property
     def _least(self) -> float:
-        return hypervolume(self._points[list(self.baselines)], self._reference)
+        return self._volume(self._points[list(self.baselines)])
+
+    def _volume(self, points: Floats) -> float:
+        """That the points dominate below the reference: each in turn adds its own."""
+        points = points[non_dominated(points)]
+        reference = np.array(self._reference)
+        rng = np.random.default_rng(0)
+        added = [
+            hypervolume_gains(points[[i]], points[:i], reference, rng)[0]
+            for i in range(len(points))
+        ]
+        return float(sum(added))
 
     def front_regret(self, rows: NDArray[np.intp], believed: Floats) -> float:
         """Of the reported front's true hypervolume: 0, it is the true front's; 1, that of the
@@ -92,9 +103,7 @@ class Problem:
             believed: what the method takes their accuracies to be.
         """
         reported = rows[non_dominated(np.stack([-believed, self.latency[rows]], axis=1))]
-        return (self._best - hypervolume(self._points[reported], self._reference)) / (
-            self._best - self._least
-        )
+        return (self._best - self._volume(self._points[reported])) / (self._best - self._least)
 
     def pick_regret(self, rows: NDArray[np.intp], believed: Floats) -> float:
         """Of the placement believed best below each of nine latency limits: 0, it is; 1, no better

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.model import Estimate
-from nas_attn.model.dominance import hypervolume_contributions, non_dominated, non_dominated_rank
+from nas_attn.model.dominance import hypervolume_gains, non_dominated, non_dominated_rank
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.recipe.tables import Costs, is_cost
@@ -155,9 +155,14 @@ def survives(peers: Mapping[str, Sequence[float]], candidate: str, eta: float) -
         return False
     scaled = _normalised(values)
     left = front
+    corner = np.full(scaled.shape[1], 1.0 + MARGIN)
+    rng = np.random.default_rng(0)
     # removes the smallest contributor; of equal ones the last
     while len(left) > places - before:
-        lost = hypervolume_contributions(scaled[left], np.full(scaled.shape[1], 1.0 + MARGIN))
+        lost = [
+            hypervolume_gains(scaled[[one]], scaled[left[left != one]], corner, rng)[0]
+            for one in left
+        ]
         left = np.delete(left, len(left) - 1 - int(np.argmin(lost[::-1])))
     return keys.index(candidate) in left
 

@@ -19,11 +19,11 @@ def non_dominated(values: ArrayLike) -> Mask:
     values_nm = np.asarray(values, dtype=float)
     mask = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
     unique, inverse = np.unique(values_nm[mask], axis=0, return_inverse=True)
-    mask[mask] = non_dominated_of(unique)[inverse.reshape(-1)]
+    mask[mask] = _non_dominated_of(unique)[inverse.reshape(-1)]
     return mask
 
 
-def non_dominated_of(unique: Floats) -> Mask:
+def _non_dominated_of(unique: Floats) -> Mask:
     """The same for distinct rows in lexicographic order: a row can only be dominated by an earlier
     one.
     """
@@ -58,49 +58,6 @@ def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
         rank += 1
     ranks[~complete] = rank
     return ranks
-
-
-def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Volume that points (n, m) dominate below the finite reference (m,), exact; over two columns
-    as While et al. (2012).
-    """
-    points_nm = np.asarray(points, dtype=float)
-    corner = np.asarray(reference, dtype=float)
-    return _volume(points_nm[(points_nm < corner).all(axis=1)], corner)
-
-
-def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Floats:
-    """(n,) volume that is lost when one point is left out; 0 for dominated and for repeated
-    points.
-    """
-    points_nm = np.asarray(points, dtype=float)
-    corner = np.asarray(reference, dtype=float)
-    lost = np.zeros(len(points_nm))
-    inside = np.flatnonzero((points_nm < corner).all(axis=1))
-    unique, first, counts = np.unique(
-        points_nm[inside], axis=0, return_index=True, return_counts=True
-    )
-    for i in np.flatnonzero(non_dominated_of(unique) & (counts == 1)):
-        lost[inside[first[i]]] = _exclusive(unique[i], np.delete(unique, i, axis=0), corner)
-    return lost
-
-
-def _volume(points: Floats, corner: Floats) -> float:
-    if not len(points):
-        return 0.0
-    if points.shape[1] == 1:
-        return float(corner[0] - points[:, 0].min())
-    unique = np.unique(points, axis=0)
-    front = unique[non_dominated_of(unique)]
-    if front.shape[1] == 2:
-        heights = np.concatenate(([corner[1]], front[:-1, 1])) - front[:, 1]
-        return float(((corner[0] - front[:, 0]) * heights).sum())
-    return sum(_exclusive(front[i], front[i + 1 :], corner) for i in range(len(front)))
-
-
-def _exclusive(point: Floats, others: Floats, corner: Floats) -> float:
-    """Volume that `point` dominates and `others` do not."""
-    return float(np.prod(corner - point)) - _volume(np.maximum(others, point), corner)
 
 
 def hypervolume_gains(

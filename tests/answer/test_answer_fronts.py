@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nas_attn.answer.fronts import front_of, net, survives, without_invisible
-from nas_attn.model.dominance import (
-    hypervolume,
-    hypervolume_contributions,
-    non_dominated,
-    non_dominated_rank,
-)
+from nas_attn.model.dominance import non_dominated, non_dominated_rank
 
 OBJECTIVES = ("accuracy", "latency")
 
@@ -111,12 +106,6 @@ def dominates(a: np.ndarray, b: np.ndarray) -> bool:
     return bool((a <= b).all() and (a < b).any())
 
 
-def grid_volume(values: np.ndarray, corner: np.ndarray) -> float:
-    """Unit cells below the corner that some integer point dominates."""
-    cells = np.indices([int(c) for c in corner]).reshape(len(corner), -1).T
-    return float(sum(any((value <= cell).all() for value in values) for cell in cells))
-
-
 @settings(max_examples=25, deadline=None)
 @given(points)
 def test_rank_is_the_longest_chain_of_dominating_rows(values: np.ndarray) -> None:
@@ -131,22 +120,6 @@ def test_a_row_with_nan_comes_last_and_is_never_on_the_front() -> None:
     assert non_dominated_rank(values).tolist() == [0, 2, 1, 0]
     assert non_dominated(values).tolist() == [True, False, False, True]
     assert non_dominated([[np.nan, 1.0]]).tolist() == [False]
-
-
-@settings(max_examples=25, deadline=None)
-@given(points)
-def test_hypervolume_counts_the_dominated_cells(values: np.ndarray) -> None:
-    corner = np.full(values.shape[1], 4.0)
-    assert hypervolume(values, corner) == pytest.approx(grid_volume(values, corner))
-
-
-@settings(max_examples=25, deadline=None)
-@given(points)
-def test_a_contribution_is_what_is_lost_without_the_point(values: np.ndarray) -> None:
-    corner = np.full(values.shape[1], 5.0)
-    whole = hypervolume(values, corner)
-    lost = [whole - hypervolume(np.delete(values, i, axis=0), corner) for i in range(len(values))]
-    assert hypervolume_contributions(values, corner).tolist() == pytest.approx(lost)
 
 
 def made(

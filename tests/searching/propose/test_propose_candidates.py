@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from volumes import hypervolume
 
 from nas_attn.model.assembling import without_broken
 from nas_attn.model.coding import Coding
-from nas_attn.model.dominance import hypervolume, hypervolume_gains, non_dominated
+from nas_attn.model.dominance import hypervolume_gains, non_dominated
 from nas_attn.model.functions import Function, Learner, Value
 from nas_attn.searching.propose.candidates import Allowed, Beliefs, proposals
 
