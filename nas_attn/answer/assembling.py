@@ -14,6 +14,7 @@ from nas_attn.answer.cautions import (
     trained_less,
     untried,
 )
+from nas_attn.answer.drawing import code_of
 from nas_attn.answer.facts import StudyFacts, StudyState
 from nas_attn.answer.fits import Fits, fits_of
 from nas_attn.answer.fronts import front_of, objective_value, without_invisible
@@ -24,7 +25,7 @@ from nas_attn.answer.rate import rate_gain
 from nas_attn.answer.snapshot import STATES, CandidateView, Means, ScorePoint, Snapshot
 from nas_attn.latency.ratios import by_device, latencies, latency_record
 from nas_attn.model import Noise
-from nas_attn.model.features import is_control, snippets
+from nas_attn.model.features import is_control
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.recipe import Recipe
@@ -103,7 +104,7 @@ def _cautions(
         *untried(facts.candidates, facts.planned),
         *failures(facts.candidates),
         *(() if fits.as_target else trained_less(recipe)),
-        *cautions(recipe, fits.primary, before, bare, classes, fits.searched_sd),
+        *cautions(recipe, fits.primary, before, bare, classes),
         *at_two_values(fits.at_the_end.get(fits.primary or "")),
     )
 
@@ -137,7 +138,6 @@ def _views(
     rows = facts.candidates
     times = latencies(rows, facts.sessions)
     by_rung = fits.estimates_by_rung()
-    snippet_of = snippets(facts.recipe, facts.built)
     model = fits.model
     bare_cost = next((row.cost for row in rows if row.is_bare), None)
     views = []
@@ -174,7 +174,7 @@ def _views(
                 ),
                 on_front=False,
                 gains=gains,
-                snippet=snippet_of(row.placement, row.key, row.cost or {}),
+                snippet=code_of(facts.recipe, facts.built, row),
                 means=_means(row, bare_cost),
             )
         )

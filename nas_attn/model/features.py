@@ -1,18 +1,14 @@
-"""A placement: its choices one by one, and the Python that builds it."""
+"""A placement: its choices one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from nas_attn.attention.catalogue import CONTROLS
-from nas_attn.recipe.reading import other_backbone
-from nas_attn.recipe.recipe import BackboneSection, Recipe
-from nas_attn.recipe.tables import OWN_SIDE, Costs
 from nas_attn.space.placement import Assignment, Placement
 from nas_attn.space.search_space import other_of
-from nas_attn.system.importing import PYTHON
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -86,54 +82,3 @@ class BuiltFor:
     classes: int
     # as executed
     stages: tuple[BackboneStage, ...] = ()
-
-
-def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str, Costs], str]:
-    """A function (placement, key, costs) -> Python code that builds the network; its text is empty
-    if the input shape is unknown.
-    """
-    if built is None:
-        return lambda _placement, _key, _costs: ""
-    sites = recipe.space.sites
-    rest = [f"init={recipe.training.init!r}"]
-    rest += [f"custom={dict(sites.custom)!r}"] if sites.custom else []
-    rest += ["heads=True"] if sites.heads else []
-
-    def lines(placement: Placement, key: str, costs: Costs) -> str:
-        shape = built.input_shape
-        if OWN_SIDE in costs:
-            shape = (shape[0], int(costs[OWN_SIDE]), int(costs[OWN_SIDE]))
-        backbone = recipe.network
-        other = other_of(placement)
-        if other is not None:
-            section = other_backbone(recipe.backbone, other)
-            backbone = recipe.model_copy(update={"backbone": section}).network
-        imported, made = _backbone(backbone, shape, built.classes)
-        attached = len(placement.assignments) > (other is not None)
-        if attached or other is None:
-            imported = ["import nas_attn as na", *imported]
-        bare = [*imported, "", *made]
-        if not attached:
-            return "\n".join(bare)
-        arguments = [f"input_shape={shape}", *rest]
-        key_and_rest = ", ".join([repr(str(placement)), *arguments, f"key={key!r}"])
-        return "\n".join([*bare, f"na.attach(model, {key_and_rest})"])
-
-    return lines
-
-
-def _backbone(
-    backbone: BackboneSection, shape: tuple[int, int, int], classes: int
-) -> tuple[list[str], list[str]]:
-    if backbone.name.startswith(PYTHON):
-        module, _, name = backbone.name.removeprefix(PYTHON).rpartition(".")
-        words = [*module.split("."), name]
-        if module != "__main__" and all(word.isidentifier() for word in words):
-            return [f"from {module} import {name}"], [f"model = {name}()"]
-        return [], [f"model = ...  # the network that was given to na.search: {module}.{name}()"]
-    arguments = [repr(backbone.name), f"input_shape={shape}", f"classes={classes}"]
-    arguments += [f"width={backbone.width}"] if backbone.width is not None else []
-    arguments += [f"options={dict(backbone.options)!r}"] if backbone.options else []
-    arguments += [f"norms={backbone.norms!r}"] if backbone.norms == "frozen" else []
-    made = f"model = backbones.create({', '.join(arguments)})"
-    return ["from nas_attn import backbones"], [made]

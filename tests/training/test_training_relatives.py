@@ -8,12 +8,14 @@ import pytest
 
 import nas_attn as na
 from nas_attn import backbones
+from nas_attn.answer.drawing import code_of
 from nas_attn.errors import PlacementError
-from nas_attn.model.features import BuiltFor, snippets
+from nas_attn.model.features import BuiltFor
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.notation import parse
 from nas_attn.storage.opening import open_study
+from nas_attn.storage.records import CandidateRow
 from nas_attn.training.plan import Plan, make_plan
 
 TABLE = {
@@ -57,7 +59,8 @@ def test_equal_networks_have_equal_keys_and_others_do_not(plan: Plan) -> None:
 
 def test_the_code_of_an_answer_builds_the_network(plan: Plan, recipe: Recipe) -> None:
     resolved = plan.resolved(parse(f"{NARROW} stage2=eca"))
-    code = snippets(recipe, BuiltFor(SHAPE, 10))(resolved.placement, resolved.key, {})
+    row = CandidateRow(resolved.key, resolved.placement, 0, "scored", None, "", {}, 0.0)
+    code = code_of(recipe, BuiltFor(SHAPE, 10), row)
     names: dict[str, object] = {}
     exec(code, names)
     shapes = [tuple(p.shape) for p in names["model"].parameters()]  # type: ignore[attr-defined]
