@@ -151,25 +151,29 @@ def _by_key(now: Snapshot, key: str, placement: str) -> CandidateView:
 
 
 def _within(now: Snapshot, criteria: Criteria) -> Chosen:
-    """The best within a latency limit; without one, the cheapest that reaches the accuracy."""
+    """The best within the latency limits; without one, the cheapest that reaches the accuracy."""
     metric = now.metric
     pool = [view for view in now.finished if view.attends or not criteria.attention]
     if not pool:
         raise StudyError(
             f"study '{now.study}' has scored no candidate at the last rung yet: continue the search"
         )
-    limit, within = _latency_limit(now, criteria) or (None, "")
-    if limit is not None:
-        fast = [view for view in pool if view.latency_ratio <= limit]
-        if not fast:
-            nearest = min(pool, key=lambda view: view.latency_ratio)
-            raise _unmet(now, nearest, f"is {within}")
-        pool = fast
+    limit, within = _latency_limit(now, criteria)
+    if within:
+        pool = _able(now, pool, lambda view: limit - view.latency_ratio, f"is {within}")
     least = criteria.min_accuracy
     if least is not None:
-        reaches = f"reaches an accuracy of {units.value(share_of_images(), least)}"
-        pool = _accurate(now, pool, least, f"{reaches} {within}".rstrip())
-        if limit is None:
+        accuracy = share_of_images()
+        scored = [view for view in pool if accuracy in view.estimates]
+        if not scored:
+            raise StudyError(
+                f"study '{now.study}' has no accuracy; its metric is {metric}: do not use"
+                " min_accuracy"
+            )
+        reaches = f"reaches an accuracy of {units.value(accuracy, least)}"
+        lacks = f"{reaches} {within}".rstrip()
+        pool = _able(now, scored, lambda view: view.estimates[accuracy].mean - least, lacks)
+        if not within:
             return _cheapest(now, pool, reaches)
     if not any(metric in view.estimates for view in pool):
         raise StudyError(
@@ -190,38 +194,34 @@ def _with_attention(answer: Answer) -> Chosen:
     return Chosen(found.view, why)
 
 
-def _accurate(
-    now: Snapshot, pool: Sequence[CandidateView], least: float, lacks: str
+def _able(
+    now: Snapshot,
+    pool: Sequence[CandidateView],
+    room: Callable[[CandidateView], float],
+    lacks: str,
 ) -> list[CandidateView]:
-    """Those that reach an accuracy; `lacks`: what none does if there are none."""
-    accuracy = share_of_images()
-    scored = [view for view in pool if accuracy in view.estimates]
-    if not scored:
-        raise StudyError(
-            f"study '{now.study}' has no accuracy; its metric is {now.metric}: do not use"
-            " min_accuracy"
-        )
-    accurate = [view for view in scored if view.estimates[accuracy].mean >= least]
-    if not accurate:
-        nearest = max(scored, key=lambda view: view.estimates[accuracy].mean)
-        raise _unmet(now, nearest, lacks)
-    return accurate
-
-
-def _unmet(now: Snapshot, nearest: CandidateView, lacks: str) -> StudyError:
+    """Those with `room` to a limit, 0 or more. Raises StudyError: none has; it names the nearest,
+    and what none does, `lacks`.
+    """
+    able = [view for view in pool if room(view) >= 0]
+    if able:
+        return able
+    nearest = max(pool, key=room)
     label = "the bare backbone" if nearest.is_bare else nearest.label
-    return StudyError(
+    raise StudyError(
         f"no scored candidate of study '{now.study}' {lacks}: the nearest is {label} with"
         f" {_main_figures(now, nearest)}"
     )
 
 
-def _latency_limit(now: Snapshot, criteria: Criteria) -> tuple[float, str] | None:
-    """The stricter limit, in times of the bare backbone's latency, and as it was given."""
+def _latency_limit(now: Snapshot, criteria: Criteria) -> tuple[float, str]:
+    """The stricter limit, in times of the bare backbone's latency, and as it was given; infinite
+    and empty without one.
+    """
     ratio = criteria.max_latency_ratio
     ms = criteria.max_latency_ms
     if ratio is None and ms is None:
-        return None
+        return math.inf, ""
     if now.latency is None:
         raise StudyError(
             f"study '{now.study}' has measured no latency: choose by min_accuracy, trial or"

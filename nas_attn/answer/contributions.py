@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from nas_attn.answer.per_image import Answers
 from nas_attn.model import Contributions, Results
+from nas_attn.model.runs import which_are_right
 from nas_attn.recipe.tables import METRICS, is_share_of_images
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Score
@@ -62,8 +63,7 @@ def contributions_of(metric: str, score: Score, labels: Labels | None) -> Contri
 
 
 def _right(score: Score) -> Results:
-    packed = np.frombuffer(score.correct or b"", np.uint8)
-    return np.unpackbits(packed, count=score.examples).astype(np.float32)
+    return which_are_right(score.correct, score.examples).astype(np.float32)
 
 
 def _kept(metric: str, score: Score) -> Results:

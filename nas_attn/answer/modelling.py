@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nas_attn.answer.arithmetic import pairing, usual_arithmetic
 from nas_attn.answer.contributions import contributions_of
@@ -40,18 +40,20 @@ class _Ran:
         labels = facts.divisions.get(stored.score.seed, facts.labels.get(SEARCH))
         return cls(stored, rung, backbone, labels)
 
-    def scored(self, metric: str, usual: str) -> ScoredRun:
-        """`usual`: the arithmetic that it counts as where it does not say its own."""
+    def scored(self, metric: str, usual: str, *, witness: bool = False) -> ScoredRun:
+        """Its value of a metric; as a `witness` that of a loss, turned, without what is known by
+        image. `usual`: the arithmetic that it counts as where it does not say its own.
+        """
         score = self.stored.score
-        labels = self.labels
+        labels = None if witness else self.labels
         contributions = None
-        if not is_share_of_images(metric):
+        if not witness and not is_share_of_images(metric):
             contributions = contributions_of(metric, score, labels)
         return ScoredRun(
             self.stored.key,
             score.seed,
-            self.rung,
-            score.metrics[metric],
+            WITNESS if witness else self.rung,
+            -score.metrics[metric] if witness else score.metrics[metric],
             self.backbone,
             correct=score.correct if is_share_of_images(metric) else None,
             examples=score.examples,
@@ -60,11 +62,6 @@ class _Ran:
             images=None if labels is None else labels.images,
             divided=0 if labels is None else labels.divided,
         )
-
-    def witness(self, metric: str, usual: str) -> ScoredRun:
-        """Its value of a loss, as a second witness to another metric."""
-        run = self.scored(metric, usual)
-        return replace(run, rung=WITNESS, value=-run.value, contributions=None, images=None)
 
 
 def models_of(
@@ -156,7 +153,7 @@ def _witnesses(recipe: Recipe, ran: Sequence[_Ran], metric: str, usual: str) -> 
     witness = witness_of(metric)
     if not witness or not _is_witnessed(recipe, ran, witness):
         return []
-    return [run.witness(witness, usual) for run in ran if run.rung == 0]
+    return [run.scored(witness, usual, witness=True) for run in ran if run.rung == 0]
 
 
 def _is_witnessed(recipe: Recipe, ran: Sequence[_Ran], witness: str) -> bool:
@@ -165,10 +162,13 @@ def _is_witnessed(recipe: Recipe, ran: Sequence[_Ran], witness: str) -> bool:
     scratch its differences go with those of accuracy. Elsewhere that was not measured.
     """
     scratch = recipe.training.start == recipe.target.start == "scratch"
-    alone = len(recipe.training.rungs) == 1 and all(run.rung in (0, TESTED) for run in ran)
-    scores = [run.stored.score for run in ran if run.rung == 0]
-    few = all(0 < score.examples < FEW_VALIDATED for score in scores)
-    return scratch and alone and few and all(witness in score.metrics for score in scores)
+    if not scratch or recipe.training.last_rung or {run.rung for run in ran} - {0, TESTED}:
+        return False
+    return all(
+        0 < run.stored.score.examples < FEW_VALIDATED and witness in run.stored.score.metrics
+        for run in ran
+        if run.rung == 0
+    )
 
 
 def searched_as_target(recipe: Recipe) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.errors import StorageError
+from nas_attn.model.runs import which_are_right
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Score
 
@@ -27,12 +28,12 @@ MOST_ERRORS = 10
 LONGEST = 2**26
 
 
-def _right(run: _Read) -> NDArray[np.uint8] | None:
+def _right(run: _Read) -> NDArray[np.bool_] | None:
     """(images,) whether a run classifies each image correctly; None without results per image."""
     images = run.score.examples
     if not run.score.correct or images != len(run.labels.numbers):
         return None
-    return np.unpackbits(np.frombuffer(run.score.correct, np.uint8), count=images)
+    return which_are_right(run.score.correct, images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.fronts import leading, minimised
 from nas_attn.answer.reading import searched_snapshot
 from nas_attn.answer.rounds import (
@@ -20,7 +19,7 @@ from nas_attn.answer.rounds import (
     RIVALS,
     ROUNDS_PER_SEED,
     all_rounds_ran,
-    next_round,
+    to_compare,
 )
 from nas_attn.recipe.purposes import CONFIRM, LENGTH, RETRAIN, ROUND, VALIDATE
 from nas_attn.recipe.recipe import Recipe, lower_is_better
@@ -265,5 +264,4 @@ def _needs_more(opened: OpenStudy) -> bool:
         return True
     if all_rounds_ran(opened.store, opened.recipe):
         return False
-    # whether there is one does not depend on the rivals that are drawn
-    return bool(next_round(searched_snapshot(opened.store), np.random.default_rng(0)))
+    return bool(to_compare(answer_of(searched_snapshot(opened.store))))

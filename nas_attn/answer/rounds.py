@@ -96,9 +96,18 @@ def chance_of(now: Snapshot, view: CandidateView) -> float:
     return chance_of_no_loss(now, gain)
 
 
+def to_compare(answer: Answer) -> dict[str, CandidateView]:
+    """The placements that may meet the bare backbone in a round, by key; empty if nothing is
+    recommended.
+    """
+    if answer.reason is None:
+        return {}
+    return {view.key: view for view in answer.now.able_to_win if not view.is_bare}
+
+
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
-    """The candidates of the next round, the bare backbone first; empty if nothing is recommended,
-    or there is nothing to compare.
+    """The candidates of the next round, the bare backbone first; empty if there is nothing to
+    compare.
 
     A round has a fresh seed and backbone. The model reads these runs with all others, so they
     correct the luck of the best-looking. A control that may be better takes a rival's place, unless
@@ -106,8 +115,8 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     """
     answer = answer_of(now)
     bet = answer.bet
-    able = {view.key: view for view in now.able_to_win if not view.is_bare}
-    if answer.reason is None or not able:
+    able = to_compare(answer)
+    if not able:
         return []
     most = max((one for one in answer.options if one.key in able), key=lambda one: one.gain.worth)
     chosen = answer.chosen or most

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.export.card import in_folder, read_card, resolved_of
 from nas_attn.export.formats import FORMATS, Graph, Run, answers_of, running
 from nas_attn.latency.runtime_files import open_onnx
+from nas_attn.model.runs import which_are_right
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import DataSection
@@ -54,11 +53,6 @@ def scored(
     if bits is None:
         return value, None
     return value, int(which_are_right(bits, len(dataset.validation)).sum())
-
-
-def which_are_right(bits: bytes, images: int) -> NDArray[np.bool_]:
-    """(images,) From a score's packed bits, one for each image."""
-    return np.unpackbits(np.frombuffer(bits, np.uint8), count=images).astype(bool)
 
 
 def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> dict[str, Any] | None:

@@ -14,10 +14,11 @@ from nas_attn.answer.snapshot import CandidateView
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import UserError
 from nas_attn.export.card import Described, card, write_card
-from nas_attn.export.checking import check_onnx, scored, which_are_right
+from nas_attn.export.checking import check_onnx, scored
 from nas_attn.export.formats import Format, Graph, answers_of, find_format, normalising, write
 from nas_attn.export.kept_weights import searched_run, trained_model
 from nas_attn.latency.runtime_files import CALIBRATION
+from nas_attn.model.runs import which_are_right
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe, TrainingSection

@@ -193,11 +193,8 @@ def assemble(
     keys = (*sorted(evaluated), *sorted(placements.keys() - evaluated))
     coding, codes = Coding.of([placements[key] for key in keys], len(evaluated))
     numbers = sorted({run.rung for run in used})
-    sign = -1.0 if lower_is_better else 1.0
-    rungs = list[_Rung]()
-    for number in numbers:
-        mine = [run for run in used if run.rung == number]
-        rungs.append(_rung_of(mine, sign, metric, beforehand))
+    by_rung = [[run for run in used if run.rung == number] for number in numbers]
+    rungs = [_rung_of(mine, metric, beforehand, lower_is_better) for mine in by_rung]
     data = Data(
         coding,
         codes,
@@ -214,9 +211,6 @@ def assemble(
         equal=beforehand.equal,
         witness=WITNESS in numbers,
     )
-    values_by_key = dict[str, list[float]]()
-    for searched in rungs[data.searched :]:
-        values_by_key |= _by_key(searched.runs, np.array([run.value for run in searched.runs]))
     last = rungs[-1]
     return Assembled(
         metric,
@@ -225,10 +219,18 @@ def assemble(
         keys,
         last=last.runs,
         broken=_cut_off(last),
-        values=values_by_key,
+        values=_values(rungs[data.searched :]),
         limits=(0.0, 1.0) if last.share else (-math.inf, math.inf),
         two=last.two,
     )
+
+
+def _values(rungs: Sequence[_Rung]) -> dict[str, list[float]]:
+    """Key -> values of its runs at the last of these rungs that it reached."""
+    values = dict[str, list[float]]()
+    for rung in rungs:
+        values |= _by_key(rung.runs, np.array([run.value for run in rung.runs]))
+    return values
 
 
 def _blocks(runs: Sequence[ScoredRun], beforehand: Beforehand) -> Ints:
@@ -238,9 +240,10 @@ def _blocks(runs: Sequence[ScoredRun], beforehand: Beforehand) -> Ints:
     return _numbered([(*run.block, run.key if beforehand.unlike else "") for run in runs])
 
 
-def _rung_of(runs: Sequence[ScoredRun], sign: float, metric: str, beforehand: Beforehand) -> _Rung:
-    """`sign`: of the metric, so that higher is better."""
-    plain = sign * np.array([run.value for run in runs])
+def _rung_of(
+    runs: Sequence[ScoredRun], metric: str, beforehand: Beforehand, lower_is_better: bool
+) -> _Rung:
+    plain = (-1.0 if lower_is_better else 1.0) * np.array([run.value for run in runs])
     block = _blocks(runs, beforehand)
     two = _two_values(runs, plain, block)
     cut = plain

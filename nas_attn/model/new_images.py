@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nas_attn.model.runs import Results, ScoredRun
+from nas_attn.model.runs import Results, ScoredRun, which_are_right
 
 # runs whose results per image are compared; pairs looked at for new images
 MOST_RUNS_COMPARED = 64
@@ -149,5 +149,4 @@ def _with_images(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
 def _results(run: ScoredRun) -> Results:
     if run.contributions is not None:
         return run.contributions()
-    packed = np.frombuffer(run.correct or b"", dtype=np.uint8)
-    return np.unpackbits(packed, count=run.examples).astype(np.float32)
+    return which_are_right(run.correct, run.examples).astype(np.float32)

@@ -24,6 +24,11 @@ TARGET_RUNG = 1_000_000
 TESTED = 2_000_000
 
 
+def which_are_right(bits: bytes | None, images: int) -> NDArray[np.bool_]:
+    """(images,) From a score's packed bits, one for each image."""
+    return np.unpackbits(np.frombuffer(bits or b"", np.uint8), count=images).astype(bool)
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredRun:
     """One metric of one run of a placement (`key`) at one rung."""
