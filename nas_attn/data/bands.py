@@ -140,9 +140,9 @@ def _bands_last(values: NDArray[Any], channels: int | None) -> NDArray[Any]:
     if values.ndim != 3 or 0 in values.shape:
         raise ValueError(f"an array of the shape {values.shape}, not (height, width, bands)")
     first, middle, last = values.shape
-    # without a number, there are fewer bands than pixels in a row and in a column
-    is_first = first < min(middle, last)
-    if channels is None and not is_first and last >= min(first, middle):
+    # without a number, the bands are clearly fewer than the pixels in a row and in a column
+    is_first = 3 * first < 2 * min(middle, last)
+    if channels is None and not is_first and 3 * last >= 2 * min(first, middle):
         raise ValueError(
             f"an array of the shape {values.shape} may have {last} bands or {first}: give their"
             " number, data.channels"

@@ -276,7 +276,14 @@ def test_a_study_of_before_is_read_without_the_bits_of_its_images() -> None:
     assert frozen_recipe(json.dumps(table), where="a study") == recipe()
 
 
-AMBIGUOUS = [(64, 64, 200), (25, 25, 30), (64, 200, 64), (32, 32, 32)]
+AMBIGUOUS = [
+    (64, 64, 200),
+    (25, 25, 30),
+    (64, 200, 64),
+    (32, 32, 32),
+    (20, 100, 30),
+    (16, 32, 20),
+]
 
 
 @pytest.mark.parametrize("shape", AMBIGUOUS)
