@@ -93,9 +93,12 @@ def image_remarks(seen: Sequence[Look], *, grouped: bool, by_groups: bool) -> li
         together = "remove them, or keep them together with data.groups"
     remarks = [*_equal(readable, parted, together), *_near(readable, parted, together)]
     if banded := [image for image in readable if image.banded]:
+        way_out = "save them as RGB with 8 bits, since only folders can have other images"
+        if by_groups:
+            way_out = f"data.channels = {banded[0].bands} reads all bands as they are"
         said = (
             f"{several(len(banded), 'image')} with bands or bits that RGB leaves out, such as"
-            f" '{banded[0].name}': data.channels = {banded[0].bands} reads all bands as they are"
+            f" '{banded[0].name}': {way_out}"
         )
         remarks.append(Remark(BANDED, said))
     if not grouped and by_groups:

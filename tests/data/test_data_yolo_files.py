@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import materials
+import numpy as np
 import pytest
+from PIL import Image
 
 from nas_attn.data.inventory import Inventory
 from nas_attn.data.looks import of
@@ -82,3 +84,12 @@ def test_a_path_relative_to_the_working_folder(
     lines = [line for line in yaml.read_text().splitlines() if not line.startswith("path:")]
     yaml.write_text("\n".join(["path: .", *lines]))
     assert taken(discs).counts["train"] == {"": 8}
+
+
+def test_deep_images_are_to_be_saved_with_8_bits(discs: Path) -> None:
+    for path in (discs / "images").rglob("*.png"):
+        grey = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(grey.astype(np.uint16) * 16).save(path)
+    said = "\n".join(taken(discs).described())
+    assert "save them as RGB with 8 bits" in said
+    assert "data.channels" not in said
