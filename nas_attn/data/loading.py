@@ -98,6 +98,9 @@ def _dataset(parts: Parts, section: DataSection, device: torch.device, task: Tas
     """
     classes = parts.train.classes
     home = _halves(parts, section, task, section.seed)
+    if parts.validation is None and task.labels == "masks" and home.train.undrawn():
+        parts = replace(parts, train=parts.train.with_shown())
+        home = _halves(parts, section, task, section.seed)
     listings = {"train": home.train.listing, "validation": home.validation.listing}
     manifest = Manifest(classes, listings, parts.unread)
     redivided = _is_redivided(parts, section, home)
@@ -242,13 +245,9 @@ def _statistics(train: Samples, section: DataSection, kind: Kind) -> Statistics:
 
 def _check_masks(part: Samples, what: str, *, every: bool) -> None:
     """Raises DataError: a class is missing in the training split, or all of them in another."""
-    assert part.pixels is not None
-    some = len(part.classes) if every else 1
-    for whole in (False, True):
-        pixels = part.pixels.histogram(every=whole)[-1]
-        missing = [name for number, name in enumerate(part.classes) if not pixels[number]]
-        if len(part.classes) - len(missing) >= some:
-            return
+    missing = part.undrawn()
+    if len(missing) < (1 if every else len(part.classes)):
+        return
     raise DataError(
         f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(part.classes)}"
         f" classes are missing): a mask's values are class numbers, 0 to {len(part.classes) - 1},"

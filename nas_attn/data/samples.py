@@ -44,6 +44,8 @@ class Samples:
     targets: NDArray[np.float32] | None = None
     # (N, M, 5), `BoxTable`; zeros if an image has fewer
     boxes: NDArray[np.float32] | None = None
+    # (N, K), 0 or 1: the classes that each mask shows; None: a division need not regard them
+    shown: NDArray[np.float32] | None = None
     # (N,), images of one group stay on one side of a split; None: no groups
     groups: NDArray[np.str_] | None = None
     # (N,), `Source`; None: the images are in no files of their own
@@ -154,7 +156,9 @@ class Samples:
     def divided(self, count: int, seed: Seed, kind: Kind) -> tuple[Indices, Indices]:
         """Returns the numbers of about so many rows, and of the others, as `splitting.divided`."""
         strata = self.classes if kind == "classes" else ("image",)
-        tags = np.nan_to_num(self.targets) if kind == "tags" and self.targets is not None else None
+        tags = self.shown
+        if kind == "tags" and self.targets is not None:
+            tags = np.nan_to_num(self.targets)
         return divided(self.labels, count, seed, strata, self.groups, tags)
 
     @property
@@ -180,6 +184,24 @@ class Samples:
             content if self.fixed else None,
             boxed=rows is not None,
         )
+
+    def undrawn(self) -> list[str]:
+        """Returns the classes that no mask shows."""
+        assert self.pixels is not None
+        for every in (False, True):
+            counts = self.pixels.histogram(every=every)[-1]
+            missing = [name for number, name in enumerate(self.classes) if not counts[number]]
+            if not missing:
+                break
+        return missing
+
+    def with_shown(self) -> Self:
+        """Returns the same with the classes that each mask shows, as a division regards them."""
+        assert self.pixels is not None
+        each = (self.pixels.item(row)[-1].long() for row in range(len(self)))
+        counts = [torch.bincount(mask.flatten(), minlength=256) for mask in each]
+        shown = torch.stack(counts)[:, : len(self.classes)] > 0
+        return replace(self, shown=shown.float().cpu().numpy())
 
     def check_classes(self, what: str) -> None:
         """Raises DataError: a class has no image here, in `what`."""

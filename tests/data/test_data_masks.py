@@ -260,3 +260,23 @@ def test_init_proposes_a_pattern_for_masks_that_are_called_otherwise(tmp_path: P
 def test_a_pattern_without_the_images_name_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="masks = "):
         DataSection(name="folder:x", masks=pattern)
+
+
+def test_a_class_of_few_masks_is_not_left_out_of_training(root: Path) -> None:
+    section = DataSection(name=f"folder:{root}", size=16)
+    plain = load(section)
+    (root / "classes.txt").write_text("ground\nroad\nbridge\n")
+    assert plain.validation.listing.names is not None
+    for name in plain.validation.listing.names:
+        path = root / "masks" / Path(name).name
+        mask = np.array(Image.open(path))
+        mask[:, -6:] = 2
+        Image.fromarray(mask).save(path)
+    assert 2 in torch.cat([y.unique() for _, y in load(section).train.batches(4)])
+    # a division that leaves no class out stays as it was
+    for path in (root / "masks").iterdir():
+        mask = np.array(Image.open(path))
+        mask[:, -6:] = 2
+        Image.fromarray(mask).save(path)
+    again = load(section)
+    assert again.validation.listing.names.tolist() == plain.validation.listing.names.tolist()
