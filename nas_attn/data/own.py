@@ -5,8 +5,8 @@ the split's name.
     None: there is no such split
         return Flowers("data/flowers", split)
 
-An item is (image, label), or a dictionary with `image` and `label`, or as Hugging Face calls them;
-further fields are ignored. An image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C,
+An item is (image, label), or a dictionary with `image` and `label`; further fields are ignored. An
+image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C,
 H, W), with up to 64 channels. Bytes stay bytes, and so do floats that are bytes divided by 255; all
 other values are kept as float32.
 A label is a class number; for several labels 0 or 1 for each of them, (K,); in regression a number,
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from nas_attn.data.cache import Scratch, cache_folder
-from nas_attn.data.decoding import PADDING_GREY, Cut, fitted, fitted_bands, framed, to_rgb
+from nas_attn.data.decoding import PADDING_GREY, Cut, fitted, fitted_bands, to_rgb
 from nas_attn.data.image_file import is_deep
 from nas_attn.data.inventory import NOT_COUNTED, WHOLE
 from nas_attn.data.pixels import Feed, Images, images_file
@@ -43,9 +43,6 @@ from nas_attn.errors import DataError, NasAttnWarning, few, first_line, several,
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import Kind
 
-# fields of an item, as Hugging Face's data sets call them
-IMAGE_FIELDS = ("image", "img", "pixel_values")
-LABEL_FIELDS = ("label", "labels", "mask", "annotation", "objects", "target")
 # At most so many bytes of images are held in memory
 MOST_HELD_BYTES = 2**28
 # a tensor that is taken for an array has its height there
@@ -166,7 +163,8 @@ class Items:
         image = _image(given)
         if self.kind == "boxes":
             side = detector_side(self.section)
-            return _framed(image, side), _boxes(label, side / max(image.shape[:2]))
+            pixels = _pixels(_of_photograph(image), Cut(side, side, "letterbox"))
+            return pixels, _boxes(label, side / max(image.shape[:2]))
         size = self.section.size
         cut = None if size is None else Cut.of(size, self.section.fit)
         pixels = _pixels(image, cut)
@@ -194,20 +192,14 @@ class Items:
 def _fields(item: Any) -> tuple[Any, Any]:
     """The image and the label of an item. Raises ValueError: it has none."""
     if isinstance(item, Mapping):
-        image, label = (_first(fields, item) for fields in (IMAGE_FIELDS, LABEL_FIELDS))
-        if not image or not label:
+        if not {"image", "label"} <= item.keys():
             raise ValueError(
                 f"has the fields {few(list(map(str, item)))}: it needs image and label"
             )
-        return item[image], item[label]
+        return item["image"], item["label"]
     if not isinstance(item, tuple | list) or len(item) < 2:
         raise ValueError(f"is a {type(item).__name__}, not (image, label)")
     return item[0], item[1]
-
-
-def _first(fields: Sequence[str], item: Mapping[str, Any]) -> str:
-    """The first of some fields that an item has; empty: none."""
-    return next((name for name in fields if name in item), "")
 
 
 def _read_items(items: Items) -> Samples:
@@ -301,8 +293,7 @@ def _classes(dataset: Any, train: Samples, kind: Kind, section: DataSection) -> 
     most = _highest_label(train, kind)
     begin = int(kind == "boxes")
     features = getattr(dataset, "features", None) or {}
-    described = features.get(_first(LABEL_FIELDS, features))
-    named = getattr(dataset, "classes", None) or getattr(described, "names", None) or ()
+    named = getattr(dataset, "classes", None) or getattr(features.get("label"), "names", ())
     few_names = len(named) <= most - begin
     if named and (few_names or (train.targets is not None and len(named) != most + 1)):
         raise DataError(
@@ -343,17 +334,13 @@ def _image(given: Any) -> NDArray[Any]:
             return np.atleast_3d(np.asarray(given, np.float32))
         return np.atleast_3d(np.asarray(given if given.mode == "L" else to_rgb(given)))
     array = np.asarray(given)
-    is_tensor = isinstance(given, Tensor)
-    if is_tensor and array.ndim == 3:
+    if isinstance(given, Tensor) and array.ndim == 3:
         array = array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[2] > min(array.shape[:2]):
-        needed = "tensors are (channels, height, width): permute it"
-        if not is_tensor:
-            needed = (
-                "arrays are (height, width, channels): give a tensor, which is (channels, height,"
-                " width), or transpose it"
-            )
-        raise ValueError(f"has the shape {tuple(given.shape)}, and {needed}")
+        raise ValueError(
+            f"has the shape {tuple(given.shape)}, and tensors are (channels, height, width), arrays"
+            " (height, width, channels): permute it, or give a tensor"
+        )
     if (
         array.dtype.kind not in "uifb"
         or array.ndim not in (2, 3)
@@ -382,14 +369,15 @@ def _pixels(image: NDArray[Any], cut: Cut | None) -> NDArray[Any]:
     return fitted_bands(image, cut, grey if image.dtype == np.uint8 else None)
 
 
-def _framed(image: NDArray[Any], side: int) -> NDArray[np.uint8]:
-    """What a detector gets. Raises ValueError: it has more than bytes of three channels."""
-    if image.dtype != np.uint8 or image.shape[2] not in (1, 3):
+def _of_photograph(image: NDArray[Any]) -> NDArray[Any]:
+    """Bytes (H, W, 3) for a detector. Raises ValueError: there are other values or channels."""
+    channels = image.shape[2]
+    if image.dtype != np.uint8 or channels not in (1, 3):
         raise ValueError(
-            f"has {image.dtype} values and {image.shape[2]} channels: a detector takes bytes and"
-            " three channels"
+            f"has {image.dtype} values and {channels} channels: a detector takes bytes and three"
+            " channels"
         )
-    return framed(to_rgb(Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)), side)
+    return image.repeat(3 // channels, axis=2)
 
 
 def _values(label: Any, kind: Kind, unknown: list[str]) -> NDArray[np.float64]:

@@ -162,7 +162,7 @@ def of_five(split: str) -> Dataset[Any]:
     return Items(
         lambda number: {
             "id": 7,
-            "img": _picture(number),
+            "image": _picture(number),
             "patient": 3,
             "label": number % 2,
             "where": "x",
@@ -335,7 +335,7 @@ def named_findings(split: str) -> Dataset[Any]:
 
 
 def ages(split: str) -> Dataset[Any]:
-    return Unnamed(lambda number: {"pixel_values": _picture(number), "target": 20.5 + number})
+    return Unnamed(lambda number: {"image": _picture(number), "label": 20.5 + number})
 
 
 def places(split: str) -> Dataset[Any]:
