@@ -32,12 +32,10 @@ LIKE_PIXELS = 0.98
 MOST_IMAGES_COMPARED = 20_000
 # images that are compared with all others at once
 COMPARED_TOGETHER = 512
-_ROBOFLOW = re.compile(r"^(.+)\.rf\.\w+$")
-# A name with a digit, then a number, perhaps with letters before it: those of one class, `cat_12`,
-# have no digit in what they share.
-_NUMBERED = re.compile(r"^(.*\d[^_\-. ()]*(?:[_\-. ()]+[^\W\d_]+)*)[_\-. (]+[^\W\d_]*\d+\)?$")
-# separators before a number, for an expression of `data.groups`
-_SEPARATORS = re.compile(r"[_\-. (]")
+# For `data.groups`: what names share that Roboflow gives to copies of a photograph; that have a
+# number behind a name with a digit (those of one class, `cat_12`, have none); the folder inside a
+# class.
+PATTERNS = (r"^(.+)\.rf\.", r"^(.*\d.*)[-_. (]+[^\W\d_]*\d+\)?\.", r"^([^/]+)/")
 # share of the images whose names must be shared, and times as many such names as classes, so that
 # they are hardly those of the classes
 LEAST_SHARED = 0.5
@@ -114,6 +112,11 @@ def _equal(seen: Sequence[Look], parted: str, together: str) -> Iterator[Remark]
     # annotations of one split may name a file twice
     twice = [group for group in groups if len({image.name for image in group}) == 1]
     copied = [group for group in groups if len({image.name for image in group}) > 1]
+    inside = [
+        group
+        for group in copied
+        if {(image.split, image.label) for image in group} == {(parted, group[0].label)}
+    ]
     shared = [group for group in twice if len({image.split for image in group}) > 1]
     for one, other, *_ in shared[:1]:
         said = (
@@ -122,32 +125,24 @@ def _equal(seen: Sequence[Look], parted: str, together: str) -> Iterator[Remark]
             " each split images of its own"
         )
         yield Remark("files_in_two_splits", said)
-    sentences = {
-        "split": "{} in two splits, {}: scores on them tell nothing about new images; leave them"
-        " out of one split",
-        "label": "{} in two classes, {}: no network can be right about both; leave them out of one"
-        " class",
-        "name": f"{{}}, {{}}, which may come into two splits: {together}",
-    }
-    for differing, sentence in sentences.items():
-        found = [group for group in copied if len({getattr(one, differing) for one in group}) > 1]
-        if differing == "name":
-            # the others are told already
-            places = [{(one.split, one.label) for one in group} for group in found]
-            found = [
-                group
-                for group, place in zip(found, places, strict=True)
-                if len(place) == 1 and place.pop()[0] == parted
-            ]
-        for first, *others in found[:1]:
-            other = next(o for o in others if getattr(o, differing) != getattr(first, differing))
-            copies = f"{several(len(found), 'image')} with copies of the same pixels"
+    of_splits = "scores on them tell nothing about new images; leave them out of one split"
+    of_classes = "no network can be right about both; leave them out of one class"
+    for differing, among, where, advice in (
+        ("split", copied, " in two splits", f": {of_splits}"),
+        ("label", copied, " in two classes", f": {of_classes}"),
+        ("name", inside, "", f", which may come into two splits: {together}"),
+    ):
+        found = [group for group in among if len({getattr(one, differing) for one in group}) > 1]
+        for one, *others in found[:1]:
+            other = next(o for o in others if getattr(o, differing) != getattr(one, differing))
             files = sum(len({image.name for image in group}) for group in found)
-            if files != 2 * len(found):
-                # some have more than one copy
-                copies += f" ({files:,} files)"
-            such = f"such as '{first.name}' and '{other.name}'"
-            yield Remark("copies", sentence.format(copies, such))
+            # some have more than one copy
+            more = f" ({files:,} files)" if files != 2 * len(found) else ""
+            said = (
+                f"{several(len(found), 'image')} with copies of the same pixels{more}{where}, such"
+                f" as '{one.name}' and '{other.name}'{advice}"
+            )
+            yield Remark("copies", said)
 
 
 def _near(seen: Sequence[Look], parted: str, together: str) -> Iterator[Remark]:
@@ -158,26 +153,28 @@ def _near(seen: Sequence[Look], parted: str, together: str) -> Iterator[Remark]:
         )
         yield Remark("near_copies", said)
         return
-    pairs = list(near_copies(seen, "split"))
-    for one, other in pairs[:1]:
+    pairs = list(near_copies(seen))
+    apart = [(one, other) for one, other in pairs if one.split != other.split]
+    for one, other in apart[:1]:
         said = (
-            f"{several(len(pairs), 'image')} nearly equal to one of another split, such as"
+            f"{several(len(apart), 'image')} nearly equal to one of another split, such as"
             f" '{one.name}' and '{other.name}': if they are one photograph, scaled or saved again,"
             " leave them out of one split"
         )
         yield Remark("near_copies", said)
-    pairs = list(near_copies([image for image in seen if image.split == parted], "name"))
-    for one, other in pairs[:1]:
+    inside = [(one, other) for one, other in pairs if one.split == other.split == parted]
+    for one, other in inside[:1]:
         said = (
-            f"{several(len(pairs), 'image')} nearly equal to another one, such as '{one.name}' and"
+            f"{several(len(inside), 'image')} nearly equal to another one, such as '{one.name}' and"
             f" '{other.name}', which may come into two splits: if they are of one scene, {together}"
         )
         yield Remark("near_copies", said)
 
 
-def near_copies(seen: Sequence[Look], differing: str) -> Iterator[tuple[Look, Look]]:
-    """Yields each image that is nearly equal to an earlier one with another value in this field,
-    after that one. Equal images are left out, and those that show nothing.
+def near_copies(seen: Sequence[Look]) -> Iterator[tuple[Look, Look]]:
+    """Yields each image that is nearly equal to an earlier one, after the first of these: images of
+    train come first, so that one in another split is not hidden by one in its own. Equal images are
+    left out, and those that show nothing.
     """
     by_shape: defaultdict[tuple[int, bool], list[Look]] = defaultdict(list)
     for image in seen:
@@ -191,10 +188,9 @@ def near_copies(seen: Sequence[Look], differing: str) -> Iterator[tuple[Look, Lo
         rows = small[chosen] - small[chosen].mean(1, keepdims=True)
         rows /= deviation[chosen, None] * math.sqrt(small.shape[1])
         kept = [images[number] for number in chosen.tolist()]
-        numbers: dict[object, int] = {}
-        keys = [(image.pixels, getattr(image, differing)) for image in kept]
-        known = [[numbers.setdefault(value, len(numbers)) for value in key] for key in keys]
-        for row, other in _first_alike(rows, np.array(known, np.int64).reshape(-1, 2)):
+        columns = [[image.pixels for image in kept], [image.name for image in kept]]
+        apart = [np.unique(column, return_inverse=True)[1] for column in columns]
+        for row, other in _first_alike(rows, np.stack(apart, 1)):
             yield kept[other], kept[row]
 
 
@@ -209,55 +205,37 @@ def _first_alike(rows: NDArray[np.float32], apart: NDArray[np.int64]) -> Iterato
             yield start + row, int(alike[row].argmax())
 
 
-def origin(name: str) -> str:
-    """Returns what an image's name shares with those of the same photograph, film or patient;
-    empty: nothing.
-    """
-    stem = PurePosixPath(name).stem
-    match = _ROBOFLOW.match(stem) or _NUMBERED.match(stem)
-    return match.group(1) if match else ""
-
-
-def _clip_of(image: Look) -> str:
-    """The folder of an image below that of its class, which may be a film or a patient; empty: it
-    is in none.
-    """
-    folders = PurePosixPath(image.name).parts[:-1]
-    if not image.label or image.label not in folders:
-        return ""
-    return "/".join(folders[folders.index(image.label) + 1 :][:1])
-
-
-def _pattern_for(name: str) -> str:
-    """The expression for `data.groups` that gives a name's origin."""
-    stem = PurePosixPath(name).stem
-    if _ROBOFLOW.match(stem):
-        return r"^(.+)\.rf\."
-    separator = _SEPARATORS.findall(stem.rstrip(")"))[-1]
-    return f"^(.+){re.escape(separator) if separator in '.(' else separator}"
+def _inside(image: Look) -> str:
+    """The path of an image below the folder of its class; where it has none, the file's name."""
+    path = PurePosixPath(image.name)
+    if image.label in path.parts[:-1]:
+        return "/".join(path.parts[path.parts.index(image.label) + 1 :])
+    return path.name
 
 
 def _shared_names(seen: Sequence[Look], parted: str) -> Iterator[Remark]:
     """About names that several images share, which are in two splits, or may come into two."""
-    by_origin: defaultdict[str, list[Look]] = defaultdict(list)
-    for image in seen:
-        by_origin[origin(image.name) or _clip_of(image)].append(image)
-    shared = {name: images for name, images in by_origin.items() if name and len(images) > 1}
     labels = {image.label for image in seen}
-    count = sum(map(len, shared.values()))
-    if len(shared) < LEAST_NAMES * len(labels) or count < LEAST_SHARED * len(seen):
+    for pattern in PATTERNS:
+        by_name: defaultdict[str, list[Look]] = defaultdict(list)
+        for image in seen:
+            if match := re.search(pattern, _inside(image)):
+                by_name[match.group(1)].append(image)
+        shared = {name: images for name, images in by_name.items() if len(images) > 1}
+        count = sum(map(len, shared.values()))
+        if len(shared) < LEAST_NAMES * len(labels) or count < LEAST_SHARED * len(seen):
+            continue
+        apart = [
+            (name, images)
+            for name, images in shared.items()
+            if len({image.split for image in images}) > 1 or images[0].split == parted
+        ]
+        for name, (one, other, *_) in apart[:1]:
+            said = (
+                f"{several(len(apart), 'name')} shared by images that are in two splits, or may"
+                f" come into two, such as '{one.name}' and '{other.name}': if '{name}' is one"
+                " photograph, film or patient, keep its images together with data.groups ="
+                f" {{ pattern = '{pattern}' }}"
+            )
+            yield Remark("shared_names", said)
         return
-    apart = [
-        (name, images)
-        for name, images in shared.items()
-        if len({image.split for image in images}) > 1 or images[0].split == parted
-    ]
-    for name, (one, other, *_) in apart[:1]:
-        pattern = "^([^/]+)/" if _clip_of(other) == name else _pattern_for(other.name)
-        said = (
-            f"{several(len(apart), 'name')} shared by images that are in two splits, or may come"
-            f" into two, such as '{one.name}' and '{other.name}': if '{name}' is one photograph,"
-            f" film or patient, keep its images together with data.groups = {{ pattern ="
-            f" '{pattern}' }}"
-        )
-        yield Remark("shared_names", said)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from nas_attn.errors import few, several
 from nas_attn.recipe.sections import Fit, InputSize, height_and_width
@@ -98,8 +97,7 @@ class Inventory:
     unreadable: Mapping[str, str]
     # reason -> files
     left_out: Mapping[str, Sequence[str]]
-    # studies from before have facts, the kind among them, in place of a sentence
-    cautions: tuple[Remark | Mapping[str, Any], ...]
+    cautions: tuple[Remark, ...]
     labels: Kind = "classes"
     # split -> the folders that `data.splits` names for it
     folders: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -180,17 +178,9 @@ class Inventory:
         lines += self._input_lines()
         for reason, files in self.left_out.items():
             lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
-        for caution in self.cautions:
-            if isinstance(caution, Remark):
-                if caution.kind == BANDED and self.channels is not None:
-                    continue
-                if caution.kind == NO_DATA and self.nodata is not None:
-                    continue
-                lines.append(f"note: {caution.text}")
-            else:
-                facts = (f"{name} {value}" for name, value in caution.items() if name != "kind")
-                lines.append(f"note: {caution['kind'].replace('_', ' ')}: {', '.join(facts)}")
-        return lines
+        answered = {BANDED: self.channels is not None, NO_DATA: self.nodata is not None}
+        told = [caution for caution in self.cautions if not answered.get(caution.kind)]
+        return [*lines, *(f"note: {caution.text}" for caution in told)]
 
     def _input_lines(self) -> Iterable[str]:
         """What the network gets of the images and their boxes."""
@@ -214,15 +204,16 @@ class Inventory:
             if at_input < LEAST_BOX:
                 # in which the median box has the size that is proposed
                 tile = int(self.boxes.pixels * self.size / USUAL_BOX)
-                way_out = (
-                    f"cut the images into tiles of {tile:,} pixels, or give a larger data.size"
-                )
+                way_out = "or give a larger data.size"
                 if self.boxes.share * SIDES[1] < LEAST_BOX:
                     way_out = (
-                        f"cut the images into tiles of {tile:,} pixels, since boxes have only"
-                        f" {self.boxes.share * SIDES[1]:.1f} in {SIDES[1]}, the largest data.size"
+                        f"since boxes have only {self.boxes.share * SIDES[1]:.1f} in {SIDES[1]},"
+                        " the largest data.size"
                     )
-                yield f"note: boxes of {shown} pixels are hard to find: {way_out}"
+                yield (
+                    f"note: boxes of {shown} pixels are hard to find: cut the images into tiles of"
+                    f" {tile:,} pixels, {way_out}"
+                )
 
     def _count_line(self) -> str:
         """`2 classes, 20 images (train: 10, validation: 10), 1 unreadable (left out)`."""
@@ -278,18 +269,14 @@ class Division:
 class StudyImages:
     """What the images of a study were when it began."""
 
-    # None: the images are not the user's own, or the study is from before facts were kept
+    # None: the images are not the user's own
     inventory: Inventory | None = None
     # None: there is one division for all seeds
     division: Division | None = None
-    # what a study from before has in place of facts
-    lines: tuple[str, ...] = ()
 
     def described(self) -> list[str]:
         """Returns what the images were, in lines."""
-        lines = list(self.lines)
-        if self.inventory is not None:
-            lines += self.inventory.described()
+        lines = [] if self.inventory is None else self.inventory.described()
         if self.division is not None:
             lines.append(
                 f"each seed divides these anew: {self.division.trained:,} images to train on,"

@@ -41,8 +41,7 @@ class KnownImages:
     # None: nothing is known
     digest: str | None
     # why a change of them cannot be noticed: an `evaluator` or a `trainer` reads them, or not all
-    # of it, since each reading gives others (`content`); empty: it is. A study from before has a
-    # sentence in its place.
+    # of it, since each reading gives others (`content`); empty: it is
     unknown: str
 
     def unchecked(self, data: str) -> str:
@@ -54,12 +53,8 @@ class KnownImages:
                 "whether the images change is checked by their number and labels only, since"
                 f" '{data}' gives others at each reading"
             )
-        readers = {"evaluator": "the evaluator", "trainer": "the task's trainer"}
-        if self.unknown in readers:
-            who = readers[self.unknown]
-            return f"whether the images change cannot be checked, since {who} reads them itself"
-        # the sentence of a study from before
-        return self.unknown
+        who = "the evaluator" if self.unknown == "evaluator" else "the task's trainer"
+        return f"whether the images change cannot be checked, since {who} reads them itself"
 
 
 def keep_or_compare(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -> KnownImages:
@@ -121,8 +116,10 @@ def keep_or_compare_test(
 def known_images(store: StudyStore, recipe: Recipe) -> KnownImages | None:
     """What a study knows of its images; None: no command has read them since this is recorded."""
     kept = store.images.get(_key(recipe.data))
-    if kept is None:
-        return None
+    return None if kept is None else _read(kept)
+
+
+def _read(kept: str) -> KnownImages:
     content = json.loads(kept)
     return KnownImages(content["digest"], content["unknown"])
 
@@ -140,15 +137,15 @@ def _compared(
             "manifest": None if manifest is None else manifest.text,
         }
         kept = store.images.put_once(name, json.dumps(content))
-    before = json.loads(kept)
-    known_images = KnownImages(before["digest"], before["unknown"])
+    known_images = _read(kept)
     if manifest is None or known_images.digest in (None, digest):
         return known_images
     test = "test " if name.endswith(TEST) else ""
+    changes = manifest.described_changes(json.loads(kept)["manifest"])
     raise ImagesChanged(
         f"the {test}images of '{recipe.data.name}' are not those of study '{store.name}':"
-        f" {manifest.described_changes(before['manifest'])}; its results on both could not be"
-        " compared, so put them back as they were, or begin a new study (another --name)"
+        f" {changes}; its results on both could not be compared, so put them back as they"
+        " were, or begin a new study (another --name)"
     )
 
 

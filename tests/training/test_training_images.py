@@ -24,7 +24,7 @@ from nas_attn.searching.prepare import beginning, checks
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.run import taking_part
 from nas_attn.storage.opening import OpenStudy, open_study
-from nas_attn.training.images import KnownImages, known_images
+from nas_attn.training.images import known_images
 
 URL = "sqlite:///study.db"
 
@@ -202,7 +202,3 @@ def test_a_study_from_before_gets_its_images_at_its_first_resume(nas: Nas) -> No
     added(Path("photos"))
     refused = nas("resume", "pets", "--storage", URL, "--trials", "4")
     assert "1 image added" in refused.error
-
-
-def test_a_study_from_before_says_what_it_has_kept() -> None:
-    assert KnownImages(None, "as kept before").unchecked("external") == "as kept before"

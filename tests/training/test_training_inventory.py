@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from pathlib import Path
 
 import folders_made
@@ -16,7 +15,6 @@ import nas_attn as na
 from nas_attn.answer.reading import snapshot
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare.beginning import begin
-from nas_attn.training.images import INVENTORY
 
 
 @pytest.fixture
@@ -76,16 +74,3 @@ def test_a_study_keeps_classes_whose_names_are_not_utf8(
     assert images is not None
     assert images.inventory is not None
     assert images.inventory.classes == ("dog", r"k\xe4tze")
-
-
-def test_a_study_from_before_shows_the_lines_that_it_has(
-    photographs: Path, tmp_path: Path, nas: Nas
-) -> None:
-    nas("init", "s.toml", "--data", "folder:photos", "--backbone", "resnet8")
-    opened = begin(load_recipe("s.toml"), f"sqlite:///{tmp_path / 's.db'}")
-    lines = ["2 classes, 20 images, 0 unreadable", "classes: 'cat', 'dog'"]
-    kept = json.dumps({"facts": {"classes": ["cat", "dog"], "cautions": []}, "lines": lines})
-    opened.store.images.put(INVENTORY, kept)
-    images = snapshot(opened.store).images
-    assert images is not None
-    assert images.described() == lines
