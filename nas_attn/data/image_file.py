@@ -4,61 +4,32 @@ why one cannot be read.
 
 from __future__ import annotations
 
-import os
 import re
-import struct
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from nas_attn.errors import first_line, shorten
 
-# of a file's beginning, by which Pillow's readers know their kind
-KIND_BYTES = 16
+# Ultralytics puts a function in the place of `PIL.Image.open` that installs a package when Pillow
+# does not know a file, and then fails for want of this package. If it came first, it has kept
+# Pillow's own.
+_PATCHES = sys.modules.get("ultralytics.utils.patches")
+_pillows_open = getattr(_PATCHES, "_image_open", Image.open)
 
 
 @contextmanager
 def opened_image(path: Path | str) -> Iterator[ImageFile.ImageFile]:
     """Opens an image as Pillow's own `open` does, and closes its file at the end.
 
-    Ultralytics puts a function in the place of `PIL.Image.open` that installs a package when
-    Pillow does not know a file, and then fails for want of this package. Pillow has no other name
-    for its function, but it has one for the table of its readers.
-
     Raises UnidentifiedImageError: no reader knows the file; OSError: it cannot be read;
     DecompressionBombError: it has more pixels than Pillow's limit.
     """
-    with open(path, "rb") as file:
-        image = _identified(file, os.fspath(path))
-        if image is None:
-            raise UnidentifiedImageError(f"cannot identify image file {os.fspath(path)!r}")
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        if limit and image.width * image.height > limit:
-            raise Image.DecompressionBombError(f"more pixels than {limit}")
-        with image:
-            yield image
-
-
-def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile | None:
-    """The image, by the first reader that takes it; those of the usual kinds are asked first."""
-    beginning = file.read(KIND_BYTES)
-    asked: set[str] = set()
-    for load_readers in (Image.preinit, Image.init):
-        load_readers()
-        for kind in [kind for kind in Image.ID if kind not in asked]:
-            asked.add(kind)
-            # errors by which a reader says that the file is of another kind
-            with suppress(SyntaxError, IndexError, TypeError, struct.error):
-                reader, accepts = Image.OPEN[kind]
-                accepted = accepts is None or accepts(beginning)
-                # a text says why this kind cannot be read here
-                if accepted and not isinstance(accepted, str):
-                    file.seek(0)
-                    return reader(file, name)
-    return None
+    with _pillows_open(path) as image:
+        yield image
 
 
 # raw modes of 16 bits a value; of colours, Pillow reads the upper 8

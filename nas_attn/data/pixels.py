@@ -128,21 +128,20 @@ class Images:
         """Returns mean and standard deviation of the first channels, on the scale 0 to 1, without
         NaN; a constant channel has deviation 1. Of a part of the images if they are many.
         """
-        if not self.deep:
+        if self.deep:
+            total = np.zeros((3, channels))
+            for images in self.fetch(torch.split(self._sample(), DECODED_TOGETHER)):
+                bands = images[:, :channels].double().cpu().numpy() / 255
+                known = ~np.isnan(bands)
+                bands[~known] = 0
+                total += np.stack([each.sum((0, 2, 3)) for each in (bands, bands**2, known)])
+            mean, square = total[:2] / total[2].clip(min=1)
+        else:
             values = np.arange(256) / 255.0
             counts = self.histogram()[:channels]
             share = counts / counts.sum(axis=1, keepdims=True)
             mean = share @ values
-            variance = share @ values**2 - mean**2
-            std = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 1e-12)), 1.0)
-            return tuple(mean.tolist()), tuple(std.tolist())
-        total = np.zeros((3, channels))
-        for images in self.fetch(torch.split(self._sample(), DECODED_TOGETHER)):
-            bands = images[:, :channels].double().cpu().numpy() / 255
-            known = ~np.isnan(bands)
-            bands[~known] = 0
-            total += np.stack([each.sum((0, 2, 3)) for each in (bands, bands**2, known)])
-        mean, square = total[:2] / total[2].clip(min=1)
+            square = share @ values**2
         variance = square - mean**2
         std = np.where(variance > 1e-12 * square, np.sqrt(variance.clip(min=0)), 1.0)
         return tuple(mean.tolist()), tuple(std.tolist())

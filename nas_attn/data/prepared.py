@@ -7,10 +7,10 @@ time changes.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import warnings
-import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -50,7 +50,7 @@ INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "ham
 # of the images of a folder that is not divided
 TEST_SHARE = 0.2
 # of the prepared images: a change of how they are made needs another number
-CACHE_FORMAT = 9
+CACHE_FORMAT = 10
 # largest share of a GPU's free memory for the images of a split
 MEMORY_SHARE = 0.25
 
@@ -252,7 +252,7 @@ def _cached(
     """Checksums of the files; why each cannot be read, else empty; the images, (C, height, width)
     each.
     """
-    path = cache_file(root, (CACHE_FORMAT, cut, str(root.resolve()), sources, all_states), ".npz")
+    path = cache_file(root, (CACHE_FORMAT, cut, str(root.resolve()), sources, all_states), ".json")
     mapped = path.with_suffix(".npy")
     count = len(sources)
     shape = cut.shape(sources[0])
@@ -265,7 +265,7 @@ def _cached(
                     made = _decode(sources, cut, write)
                 content, why = made
                 with whole_file(path) as file:
-                    np.savez(file, allow_pickle=False, content=content, why=np.array(why, np.str_))
+                    file.write(json.dumps([content.tolist(), why]).encode())
             return *made, Images.mapped(mapped)
     except OSError as error:
         _warn(f"prepared images cannot be saved in {path.parent} ({error})")
@@ -292,16 +292,13 @@ def _decode(
 def _read_made(path: Path, count: int) -> tuple[NDArray[np.int64], list[str]] | None:
     """What is known of prepared images; None if nothing was prepared, or it is damaged."""
     mapped = path.with_suffix(".npy")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            content = arrays["content"]
-            why = arrays["why"].tolist()
-        whole = len(np.load(mapped, mmap_mode="r")) == len(why) == len(content) == count
+    with suppress(FileNotFoundError, ValueError, EOFError):
+        content, why = json.loads(path.read_text("utf-8"))
         for used in (path, mapped):
             os.utime(used)
-        return (content, why) if whole else None
-    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+        if len(np.load(mapped, mmap_mode="r")) == len(why) == len(content) == count:
+            return np.array(content, np.int64), why
+    return None
 
 
 def prepared_files(section: DataSection) -> list[Path]:

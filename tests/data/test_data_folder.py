@@ -210,7 +210,7 @@ def test_images_are_decoded_once(folder: Path, tmp_path: Path) -> None:
 def test_a_changed_or_damaged_cache_is_made_anew(folder: Path, tmp_path: Path) -> None:
     first = load(folder)
     expected = images_of(first).clone()
-    for damaged in ("*.npz", "*.npy"):
+    for damaged in ("*.json", "*.npy"):
         entries = sorted((tmp_path / "cache").rglob(damaged))
         assert entries
         for entry in entries:
@@ -286,8 +286,8 @@ def test_what_is_not_there_is_said(tmp_path: Path, folder: Path) -> None:
 
 def test_what_nobody_reads_is_dropped_from_the_cache(folder: Path, tmp_path: Path) -> None:
     load(folder)
-    (old,) = (tmp_path / "cache").rglob("*.npz")
-    other = old.with_name("other.npz")
+    (old,) = (tmp_path / "cache").rglob("*.json")
+    other = old.with_name("other.json")
     other.write_bytes(b"")
     for path, days in ((old, 70), (other, 10)):
         os.utime(path, (time.time() - days * 86_400,) * 2)
