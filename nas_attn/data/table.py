@@ -55,11 +55,10 @@ _GROUP_OR_CLASS = re.compile(
     "person|individual|identity|animal|case|scene|sequence|lesion|specimen|slide|plot|group",
     re.IGNORECASE,
 )
-# images of a group, in the mean: at least; at most where only the values show that it is one
+# images of a group in the mean, at least
 LEAST_OF_GROUP = 1.5
-MOST_OF_GROUP = 50
-# values of a column whose name does not say that they are groups
-LEAST_UNNAMED = 10
+# values of a column that may as well have classes, at least
+LEAST_GROUPS = 10
 # a number that may have a decimal comma or one of thousands
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _TRUTHS = {"false": 0.0, "true": 1.0}
@@ -568,29 +567,17 @@ def bit(cell: str) -> float | None:
 
 
 def group_of(cells: Mapping[str, Sequence[str]]) -> str:
-    """Returns the column whose values stand for several images each, as a patient's number does, by
-    its name or its values; empty if there is none. Of several, that with the largest groups.
+    """Returns the column whose name says that its values stand for several images each, as a
+    patient's number does; empty if there is none. Of several, that with the largest groups.
     """
-    several = {
-        name: len(set(column))
-        for name, column in cells.items()
-        if all(column) and 3 <= len(set(column)) <= len(column) / LEAST_OF_GROUP
-    }
-    named = [
-        name
-        for name, count in several.items()
-        if _GROUP.search(name.replace("_", " "))
-        or (count >= LEAST_UNNAMED and _GROUP_OR_CLASS.search(name.replace("_", " ")))
-    ]
-    unnamed = [
-        name
-        for name, count in several.items()
-        if count >= LEAST_UNNAMED
-        and 2 * count <= len(cells[name]) <= MOST_OF_GROUP * count
-        and all(re.search(r"\d", cell) and not is_number(cell) for cell in cells[name])
-    ]
-    candidates = named or (unnamed if len(cells) > 1 else [])
-    return min(candidates, key=lambda name: several[name], default="")
+    counts = {name: len(set(column)) for name, column in cells.items() if all(column)}
+    named = []
+    for name, count in counts.items():
+        words = name.replace("_", " ")
+        of_class = count >= LEAST_GROUPS and _GROUP_OR_CLASS.search(words)
+        if 3 <= count <= len(cells[name]) / LEAST_OF_GROUP and (_GROUP.search(words) or of_class):
+            named.append(name)
+    return min(named, key=lambda name: counts[name], default="")
 
 
 def separator(cells: Sequence[str]) -> str | None:
