@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from nas_attn.data.digits import DIGIT_NAMES, OPTIONS, box_of, chosen_options, draw_masked
+from nas_attn.recipe.recipe import DataSection
+
 COLOURS = {"cat": (200, 90, 60), "dog": (60, 120, 200), "owl": (90, 190, 90)}
 
 
@@ -119,6 +122,30 @@ def discs(folder: Path, task: str = "detect", *, count: int = 8) -> Path:
     )
     (folder / "data.yaml").write_text(splits + "kpt_shape: [17, 3]\n" * (task == "pose"))
     return folder if task == "classify" else folder / "data.yaml"
+
+
+def digits_with_boxes(folder: Path, *, seed: int = 0, **options: int) -> Path:
+    """The data set `digits` as Ultralytics reads it: the data YAML.
+
+    Args:
+        options: those of `digits`, the number of images of each split among them.
+    """
+    chosen = chosen_options(DataSection(name="digits", options={**options}), OPTIONS)
+    parts = {"train": "train", "val": "validation", "test": "test"}
+    for part, split in parts.items():
+        images, masks, _ = draw_masked(seed, split, chosen)
+        for inside in ("images", "labels"):
+            (folder / inside / part).mkdir(parents=True)
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            path = folder / "images" / part / f"{number:06}.png"
+            Image.fromarray(image).convert("RGB").save(path)
+            label, *box = box_of(mask)
+            line = " ".join([str(int(label)), *(f"{value:.6f}" for value in box)])
+            (folder / "labels" / part / f"{number:06}.txt").write_text(f"{line}\n", "ascii")
+    described = "".join(f"{part}: images/{part}\n" for part in parts)
+    path = folder / "data.yaml"
+    path.write_text(f"path: {folder.resolve()}\n{described}names: {list(DIGIT_NAMES)}\n", "utf-8")
+    return path
 
 
 def fashion_mnist(folder: Path, *, train: int = 120, test: int = 30) -> None:

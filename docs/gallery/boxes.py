@@ -10,14 +10,21 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from PIL import Image
 from ultralytics import YOLO
 
-from nas_attn.data import yolo_files
-from nas_attn.recipe.recipe import DataSection
+from nas_attn.data.digits import box_of, draw_masked
 
 SIDE = 48
 """Of the images, in pixels; the network sees them twice as large."""
-IMAGES = {"train": 300, "validation": 150, "test": 150}
+DIGITS = {
+    "size": SIDE,
+    "fragments": 14,
+    "fragment_size": 4,
+    "train": 300,
+    "validation": 150,
+    "test": 150,
+}
 EPOCHS = 30
 
 
@@ -42,11 +49,16 @@ def main() -> None:
 
 def write_boxes(folder: Path, *, seed: int) -> Path:
     """Writes images with a box around each digit, all of one class; gives their data YAML."""
-    section = DataSection(name="digits", seed=seed, options={"size": SIDE, **IMAGES})
-    shutil.copytree(yolo_files.data_file(section).parent, folder)
-    for labels in folder.glob("labels/*/*.txt"):
-        _, *box = labels.read_text("ascii").split()
-        labels.write_text(" ".join(["0", *box]) + "\n", "ascii")
+    for part, split in {"train": "train", "val": "validation", "test": "test"}.items():
+        images, masks, _ = draw_masked(seed, split, DIGITS)
+        for inside in ("images", "labels"):
+            (folder / inside / part).mkdir(parents=True)
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            path = folder / "images" / part / f"{number:06}.png"
+            Image.fromarray(image).convert("RGB").save(path)
+            _, *box = box_of(mask)
+            line = " ".join(["0", *(f"{value:.6f}" for value in box)])
+            (folder / "labels" / part / f"{number:06}.txt").write_text(f"{line}\n", "ascii")
     described = folder / "data.yaml"
     described.write_text(
         f"path: {folder.resolve()}\n"

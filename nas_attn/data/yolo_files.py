@@ -1,4 +1,4 @@
-"""Images with boxes in ultralytics' form (`yolo:PATH.yaml`), and the digits written so.
+"""Images with boxes in ultralytics' form (`yolo:PATH.yaml`).
 
 An image `…/images/…/1.jpg` has its labels in `…/labels/…/1.txt`: a row for each box, with the class
 number from 0, then the box's middle, width and height as shares of the image; or with the corners
@@ -8,11 +8,8 @@ labels, ultralytics says.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,11 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from nas_attn.data.cache import cache_folder, exclusive
 from nas_attn.data.decoding import Source, framed, orientation_of, to_rgb, turned
-from nas_attn.data.digits import DIGIT_NAMES, OPTIONS, box_of, chosen_options, draw_masked
 from nas_attn.data.folder import walk
 from nas_attn.data.image_file import opened_image
 from nas_attn.data.samples import BoxTable, Samples, box_table, detector_side
@@ -35,7 +29,6 @@ from nas_attn.system.paths import user_path
 
 # detectors halve the image's side five times
 STRIDE = 32
-DIGITS_FORMAT = 1
 # which ultralytics reads, in any case
 IMAGE_ENDINGS = frozenset(
     {".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif"}
@@ -54,14 +47,10 @@ def side(section: DataSection) -> int:
 
 
 def data_file(section: DataSection) -> Path:
-    """Returns the YAML file of the data; the one of the digits is made if it is missing. Raises
-    DataError: there is none.
-    """
-    if section.name == "digits":
-        return _digits_file(section)
+    """Returns the YAML file of the data. Raises DataError: there is none."""
     if not section.name.startswith("yolo:"):
         raise DataError(
-            f"'{section.name}' has no boxes: for detection, give digits or yolo:PATH.yaml"
+            f"'{section.name}' has no boxes for ultralytics: give data.name = 'yolo:PATH.yaml'"
         )
     path = user_path(section.name.removeprefix("yolo:"), what="data YAML", error=DataError)
     if not path.is_file():
@@ -216,32 +205,3 @@ def _boxes(image: Path) -> BoxTable:
                 box = [*(corners[0] - corners[1] / 2), *(corners[0] + corners[1] / 2)]
             found.append([label + 1, *box])
     return np.array(found, np.float32).reshape(-1, 5)
-
-
-def _digits_file(section: DataSection) -> Path:
-    options = chosen_options(section, OPTIONS)
-    what = repr((DIGITS_FORMAT, section.seed, sorted(options.items())))
-    folder = (
-        cache_folder().parent / "boxes" / hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
-    )
-    with exclusive(folder.with_suffix(".lock"), "the digits with their boxes"):
-        if not (folder / "data.yaml").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".digits-"))
-            for part, split in YAML_SPLITS.items():
-                _write(draft, part, *draw_masked(section.seed, split, options)[:2])
-            names = ", ".join(f"'{name}'" for name in DIGIT_NAMES)
-            parts = "".join(f"{part}: images/{part}\n" for part in YAML_SPLITS)
-            (draft / "data.yaml").write_text(f"path: {folder}\n{parts}names: [{names}]\n", "utf-8")
-            os.replace(draft, folder)
-    return folder / "data.yaml"
-
-
-def _write(folder: Path, part: str, images: NDArray[np.uint8], masks: NDArray[np.uint8]) -> None:
-    for inside in ("images", "labels"):
-        (folder / inside / part).mkdir(parents=True)
-    for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
-        Image.fromarray(image).convert("RGB").save(folder / "images" / part / f"{number:06}.png")
-        label, *box = box_of(mask)
-        line = " ".join([str(int(label)), *(f"{value:.6f}" for value in box)])
-        (folder / "labels" / part / f"{number:06}.txt").write_text(f"{line}\n", "ascii")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from documented import ROOT
-from materials import MODEL, coco, masks, photographs
+from materials import MODEL, coco, digits_with_boxes, masks, photographs
 from shell import FOREIGN, Ended, Running, Shell, patience
 from steps import MARK, RUN, Step, steps
 
@@ -91,22 +91,19 @@ def with_yolo(shell: Shell) -> None:
         "PYTHONWARNINGS": "ignore::FutureWarning",  # its exporter's, of torch.jit.trace
         "XDG_CACHE_HOME": str(shell.logs / "cache"),
     }
+    digits = digits_with_boxes(shell.folder / "digits", size=64, train=40, validation=20, test=20)
+    shutil.copy(digits, shell.folder / "data.yaml")
     made = shell.runs([sys.executable, "-c", YOLO], "what a user of YOLO has").ended(HOUR_S)
     assert made.status == 0, made
 
 
 YOLO = """
-import shutil
 from pathlib import Path
 
 from ultralytics import YOLO
 
-from nas_attn.data import yolo_files
 from nas_attn.ultralytics.yolo_export import write_pt
-from nas_attn.recipe.recipe import DataSection
 
-made = yolo_files.data_file(DataSection(name="digits", options={"size": 64, "train": 40, "validation": 20, "test": 20}))
-shutil.copy(made, "data.yaml")
 write_pt(YOLO("yolo11n.yaml").model, Path("yolo11n.pt"), [str(digit) for digit in range(10)], 64)
 """
 # pages whose steps need what only some users have

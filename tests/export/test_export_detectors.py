@@ -10,22 +10,22 @@ from typing import Any
 
 import pytest
 import torch
+from materials import digits_with_boxes
 from torch import nn
 
 import nas_attn as na
 from nas_attn import backbones
-from nas_attn.data import yolo_files
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.checking import check_onnx
 from nas_attn.export.formats import UNCHANGED, Interface
-from nas_attn.recipe.recipe import BackboneSection, DataSection
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.ultralytics.yolo_export import BoxesGraph, UltralyticsExport
 
 SHAPE = (3, 64, 64)
 SECTION = BackboneSection(name="ultralytics:yolo11n.yaml")
 PLACEMENT = "stage2@stage=se(reduction=4) neck1@stage=cbam(reduction=4)"
-DIGITS = DataSection(name="digits", options={"size": 64, "train": 20, "validation": 20, "test": 20})
+DIGITS = {"size": 64, "train": 20, "validation": 20, "test": 20}
 pytestmark = [
     pytest.mark.extras("ultralytics"),
     pytest.mark.slow,
@@ -79,7 +79,7 @@ def test_ultralytics_loads_and_validates_it_with_its_attention(tmp_path: Path) -
     assert (answer(loaded.model) - bare).abs().max() > 1e-4
     assert [one.takes_part for one in na.check(loaded.model, SHAPE)] == [True, True]
     how = {
-        "data": str(yolo_files.data_file(DIGITS)),
+        "data": str(digits_with_boxes(tmp_path / "d", **DIGITS)),
         "imgsz": 64,
         "batch": 10,
         "device": "cpu",

@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from materials import discs
+from materials import digits_with_boxes, discs
 from torch import nn
 
 import nas_attn as na
 from nas_attn.data import yolo_files
-from nas_attn.data.digits import draw_masked
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import recipe_from
@@ -32,7 +31,7 @@ TABLE: dict[str, Any] = {
     "task": {"name": "detection"},
     "space": {"name": "one", "choices": {"eca": {}}},
     "backbone": {"name": "ultralytics:yolo11n.yaml"},
-    "data": {"name": "digits", "options": OPTIONS, "size": 32},
+    "data": {"name": "yolo:digits/data.yaml", "size": 32},
     "training": {
         "start": "scratch",
         "rungs": [1, 2],
@@ -45,6 +44,11 @@ TABLE: dict[str, Any] = {
 
 def changed(**sections: dict[str, Any]) -> dict[str, Any]:
     return {**TABLE, **{name: {**TABLE.get(name, {}), **more} for name, more in sections.items()}}
+
+
+def made(folder: Path) -> dict[str, str]:
+    """Of the recipe, the data: digits that are written there."""
+    return {"name": f"yolo:{digits_with_boxes(folder / 'digits', **OPTIONS)}"}
 
 
 def test_the_task_says_what_is_sought() -> None:
@@ -174,26 +178,6 @@ def test_what_no_detector_of_ours_can_be_is_said(sections: dict[str, Any], said:
         recipe_from({**OURS, **sections}, where="it")
 
 
-def test_the_digits_boxes_are_those_of_their_masks() -> None:
-    pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
-    section = DataSection(name="digits", options=OPTIONS)
-    path = yolo_files.data_file(section)
-    assert yolo_files.class_names(section) == tuple(map(str, range(10)))
-    _, masks, _ = draw_masked(0, "validation", {**OPTIONS, "fragment_size": 4})
-    for number, mask in enumerate(masks):
-        text = (path.parent / "labels" / "val" / f"{number:06}.txt").read_text()
-        label, x, y, width, height = map(float, text.split())
-        rows, columns = torch.from_numpy(mask).nonzero(as_tuple=True)
-        assert mask.max() == label + 1
-        box = [x - width / 2, x + width / 2, y - height / 2, y + height / 2]
-        drawn = [columns.min(), columns.max() + 1, rows.min(), rows.max() + 1]
-        assert [32 * edge for edge in box] == pytest.approx(
-            [float(edge) for edge in drawn], abs=1e-3
-        )
-    before = path.stat().st_mtime_ns
-    assert yolo_files.data_file(section).stat().st_mtime_ns == before, "made once"
-
-
 def test_what_is_wrong_with_the_data_is_said(tmp_path: Path) -> None:
     pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
     with pytest.raises(DataError, match="does not exist"):
@@ -202,7 +186,7 @@ def test_what_is_wrong_with_the_data_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="names: "):
         yolo_files.class_names(DataSection(name=f"yolo:{tmp_path / 'data.yaml'}"))
     with pytest.raises(DataError, match=r"data\.size = 50 .*32"):
-        yolo_files.side(DataSection(name="digits", size=50))
+        yolo_files.side(DataSection(name="yolo:none.yaml", size=50))
     with pytest.raises(DataError, match=r"'mnist' .*yolo:PATH\.yaml"):
         yolo_files.data_file(DataSection(name="mnist"))
 
@@ -224,7 +208,7 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
     from nas_attn.training.evaluators import EvaluatorRun
     from nas_attn.ultralytics.rung_trainer import detector_evaluator
 
-    recipe = recipe_from(TABLE, where="it")
+    recipe = recipe_from(changed(data=made(tmp_path)), where="it")
     evaluate = detector_evaluator(recipe)
 
     def reached(
@@ -271,7 +255,8 @@ def test_a_stopped_training_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     from nas_attn.training.evaluators import EvaluatorRun
     from nas_attn.ultralytics.rung_trainer import detector_evaluator
 
-    evaluate = detector_evaluator(recipe_from(changed(training={"rungs": [4]}), where="it"))
+    table = changed(data=made(tmp_path), training={"rungs": [4]})
+    evaluate = detector_evaluator(recipe_from(table, where="it"))
 
     def trained(stop_at: int) -> tuple[Any, int, nn.Module]:
         """The scores (None: it left), how often it asked, the network."""
@@ -281,7 +266,7 @@ def test_a_stopped_training_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
             asked.append(1)
             return len(asked) == stop_at
 
-        model = attended(recipe_from(TABLE, where="it"))
+        model = attended(recipe_from(table, where="it"))
         run = EvaluatorRun("it", 0, 4, 4, 3, tmp_path, "cpu", asked=stop)
         try:
             return evaluate(model, run), len(asked), model
@@ -362,6 +347,7 @@ def test_a_frozen_backbone_trains_attention_and_head(tmp_path: Path) -> None:
     YOLO("yolo11n.yaml").save(file)
     table = changed(
         backbone={"name": f"ultralytics:{file}"},
+        data=made(tmp_path),
         target={"start": "pretrained", "weights": "default", "freeze": "backbone"},
         training={"start": "pretrained", "rungs": [1]},
     )
@@ -391,7 +377,7 @@ def test_attention_learns_in_layers_that_yolo_freezes(tmp_path: Path) -> None:
     from nas_attn.ultralytics import keep_attention, train_attention
 
     keep_attention()
-    data = yolo_files.data_file(recipe_from(TABLE, where="it").data)
+    data = digits_with_boxes(tmp_path / "digits", **OPTIONS)
     for thawed in (False, True):
         yolo = YOLO("yolo11n.yaml")
         na.attach(yolo.model, FROZEN, input_shape=(3, 32, 32), init="paper")
@@ -412,7 +398,7 @@ def test_attention_learns_in_layers_that_yolo_freezes(tmp_path: Path) -> None:
 @pytest.mark.extras("ultralytics", "mlflow")
 @pytest.mark.slow
 def test_a_candidate_leaves_no_run_in_the_trackers_of_ultralytics(tmp_path: Path) -> None:
-    data = yolo_files.data_file(DataSection(name="digits", options=OPTIONS))
+    data = digits_with_boxes(tmp_path / "digits", **OPTIONS)
     begin = (
         "import sys\n"
         "from ultralytics.models.yolo.detect import DetectionTrainer\n"

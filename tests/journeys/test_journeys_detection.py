@@ -11,7 +11,7 @@ import shutil
 import numpy as np
 import pytest
 from answers import QUICK, finished, settings
-from materials import coco
+from materials import coco, digits_with_boxes
 from shell import ROOT, Shell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -32,7 +32,6 @@ OURS = {
 }
 MADE = {
     **CHANGES,
-    "data.options": "{size=32, train=20, validation=20, test=20, fragments=1}",
     "training.batch_size": "10",
 }
 
@@ -94,9 +93,10 @@ def test_with_ultralytics(shell: Shell) -> None:
         "YOLO_AUTOINSTALL": "false",
         "XDG_CACHE_HOME": str(shell.logs / "cache"),
     }
+    digits_with_boxes(shell.folder / "made", size=32, train=20, validation=20, test=20, fragments=1)
     shell.types(
-        "init boxes.toml --task detection --data digits --backbone ultralytics:yolo11n.yaml --space"
-        " channel"
+        "init boxes.toml --task detection --data yolo:made/data.yaml --backbone"
+        " ultralytics:yolo11n.yaml --space channel"
     )
     searched(shell, settings(MADE))
     shell.types("export boxes --placement 1 --format ultralytics")
