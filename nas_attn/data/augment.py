@@ -109,9 +109,7 @@ class EpochPlan:
             if flip is not None:
                 corner[:, 1] = torch.where(flip, 2 * padding - corner[:, 1], corner[:, 1])
         alpha = asked.get("mixup", {}).get("alpha", 0.0)
-        blend = None
-        if alpha:
-            blend = tuple(random.beta(alpha, alpha, len(batches)).tolist())
+        blend = tuple(random.beta(alpha, alpha, len(batches)).tolist()) if alpha else None
         return cls(count, batches, flip, corner, padding, seed, blend)
 
     def drawn(self, first: int) -> list[list[tuple[int, int]]]:

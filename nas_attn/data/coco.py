@@ -181,27 +181,13 @@ def read(kind: Kind, section: DataSection) -> Samples:
             " data.coco.train"
         )
     classes = _classes(files["train"])
-    order = {number: place for place, number in enumerate(classes, 1)}
     rows: list[tuple[str, Source, int]] = []
     boxes: list[NDArray[np.float32]] = []
     remarks: list[Remark] = []
-    trained = 0
     for split, file in files.items():
-        taken = {number: file.names.get(number, name) for number, name in classes.items()}
-        if taken != classes:
-            raise DataError(
-                f"'{file.path}' calls categories {few(list(taken.values()))}, and the training"
-                f" annotations {few(list(classes.values()))}: equal ids need equal names"
-            )
-        folder = _folder(root, split, file, section)
-        sources = [
-            Source(folder / image.file_name, size=image.size) for image in file.images.values()
-        ]
-        _check_files(file, folder, [source.image for source in sources])
+        sources, found = _marked(root, split, file, classes, section)
         rows += [(split, source, 0) for source in sources]
-        found = _boxes(file, order)
         boxes += found
-        trained += len(sources) if split == "train" else 0
         bare = [s.image for s, own in zip(sources, found, strict=True) if not len(own)]
         if bare and kind == "boxes":
             said = (
@@ -216,7 +202,7 @@ def read(kind: Kind, section: DataSection) -> Samples:
     names = list(classes.values())
     paths = [source.image for _, source, _ in rows]
     named = set(map(os.path.realpath, paths))
-    twice = len(set(paths[:trained])) < trained
+    trained = [source.image for split, source, _ in rows if split == "train"]
     unnamed = [image for image in walk(root).images if os.path.realpath(image) not in named]
     of_boxes = kind == "boxes"
     return Samples.listed(
@@ -224,7 +210,7 @@ def read(kind: Kind, section: DataSection) -> Samples:
         names,
         rows,
         # those of one file stay together
-        groups=np.array(list(map(str, paths))) if twice else None,
+        groups=np.array(list(map(str, paths))) if len({*trained}) < len(trained) else None,
         boxes=box_table(boxes) if of_boxes else None,
         targets=None if of_boxes else targets,
         remarks=remarks,
@@ -236,6 +222,24 @@ def read(kind: Kind, section: DataSection) -> Samples:
 
 read_tags = partial(read, "tags")
 read_boxes = partial(read, "boxes")
+
+
+def _marked(
+    root: Path, split: str, file: _File, classes: Mapping[int, str], section: DataSection
+) -> tuple[list[Source], list[NDArray[np.float32]]]:
+    """The images of a split, and the boxes of each. Raises DataError: a category has another name
+    than in training, or images or boxes are wrong.
+    """
+    taken = {number: file.names.get(number, name) for number, name in classes.items()}
+    if taken != classes:
+        raise DataError(
+            f"'{file.path}' calls categories {few(list(taken.values()))}, and the training"
+            f" annotations {few(list(classes.values()))}: equal ids need equal names"
+        )
+    folder = _folder(root, split, file, section)
+    sources = [Source(folder / image.file_name, size=image.size) for image in file.images.values()]
+    _check_files(file, folder, [source.image for source in sources])
+    return sources, _boxes(file, {number: place for place, number in enumerate(classes, 1)})
 
 
 def _files(root: Path, where: CocoSection, *, boxed: bool) -> Iterator[tuple[str, _File]]:

@@ -154,21 +154,24 @@ def _near(seen: Sequence[Look], parted: str, together: str) -> Iterator[Remark]:
         yield Remark("near_copies", said)
         return
     pairs = list(near_copies(seen))
-    apart = [(one, other) for one, other in pairs if one.split != other.split]
-    for one, other in apart[:1]:
-        said = (
-            f"{several(len(apart), 'image')} nearly equal to one of another split, such as"
-            f" '{one.name}' and '{other.name}': if they are one photograph, scaled or saved again,"
-            " leave them out of one split"
-        )
-        yield Remark("near_copies", said)
-    inside = [(one, other) for one, other in pairs if one.split == other.split == parted]
-    for one, other in inside[:1]:
-        said = (
-            f"{several(len(inside), 'image')} nearly equal to another one, such as '{one.name}' and"
-            f" '{other.name}', which may come into two splits: if they are of one scene, {together}"
-        )
-        yield Remark("near_copies", said)
+    for where, advice, found in (
+        (
+            "one of another split",
+            ": if they are one photograph, scaled or saved again, leave them out of one split",
+            [(one, other) for one, other in pairs if one.split != other.split],
+        ),
+        (
+            "another one",
+            f", which may come into two splits: if they are of one scene, {together}",
+            [(one, other) for one, other in pairs if one.split == other.split == parted],
+        ),
+    ):
+        for one, other in found[:1]:
+            said = (
+                f"{several(len(found), 'image')} nearly equal to {where}, such as '{one.name}' and"
+                f" '{other.name}'{advice}"
+            )
+            yield Remark("near_copies", said)
 
 
 def near_copies(seen: Sequence[Look]) -> Iterator[tuple[Look, Look]]:

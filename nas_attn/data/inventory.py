@@ -19,9 +19,6 @@ from nas_attn.recipe.tables import Kind
 WHOLE = "all"
 # value of a mask's pixels without a class: not used for training or scores
 NOT_COUNTED = 255
-# of unreadable files
-SHOWN_REASONS = 5
-
 
 # what the outputs of a network stand for, one and several
 NAMED: Mapping[Kind, tuple[str, str]] = {
@@ -235,12 +232,8 @@ class Inventory:
         by_reason: dict[str, list[str]] = {}
         for name, why in self.unreadable.items():
             by_reason.setdefault(why, []).append(name)
-        ordered = sorted(by_reason.items(), key=lambda item: -len(item[1]))
-        for why, names in ordered[:SHOWN_REASONS]:
+        for why, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
             yield f"unreadable: {several(len(names), 'file')}, {why}: {few(names)}"
-        rest = sum(len(names) for _, names in ordered[SHOWN_REASONS:])
-        if rest:
-            yield f"unreadable: {several(rest, 'file')} more, for other reasons"
 
 
 def _multiple(pixels: float, step: int) -> int:

@@ -97,27 +97,21 @@ def _dataset(parts: Parts, section: DataSection, device: torch.device, task: Tas
     learn.
     """
     classes = parts.train.classes
-    home = _halves(parts, section, task, section.seed)
-    if parts.validation is None and task.labels == "masks" and home.train.undrawn():
-        parts = replace(parts, train=parts.train.with_shown())
-        home = _halves(parts, section, task, section.seed)
+    parts, home = _first(parts, section, task)
     listings = {"train": home.train.listing, "validation": home.validation.listing}
     manifest = Manifest(classes, listings, parts.unread)
     redivided = _is_redivided(parts, section, home)
     home = _used(home, section, section.seed, task.labels)
     for part, name in ((home.train, "training"), (home.validation, "validation")):
-        _check(replace(part, classes=classes), task.labels, name, section)
+        _checked(part, classes, task.labels, name, section)
     # of the first division, for all: a network is normalised alike whichever seed it was trained
     # with
     statistics = _statistics(home.train, section, task.labels)
-    moments = _moments(home.train, device)
 
     def split(part: Samples) -> Split:
         assert part.pixels is not None
-        targets, boxes = (
-            None if table is None else torch.from_numpy(table).to(device)
-            for table in (part.targets, part.boxes)
-        )
+        tables = (part.targets, part.boxes)
+        targets, boxes = (t if t is None else torch.from_numpy(t).to(device) for t in tables)
         return Split(
             part.pixels.to(device),
             torch.from_numpy(part.labels).to(device),
@@ -130,37 +124,44 @@ def _dataset(parts: Parts, section: DataSection, device: torch.device, task: Tas
             listing=part.listing,
         )
 
-    def open_test() -> Split:
-        test = parts.test()
-        _check(replace(test, classes=classes), task.labels, "test", section)
-        return split(test)
+    def divided(halves: _Halves) -> dict[str, Any]:
+        train, validation = map(split, (halves.train, halves.validation))
+        digest = _digest(halves)
+        return {"train": train, "validation": validation, "digest": digest, "drawn": halves.drawn}
 
-    def dataset(halves: _Halves) -> Dataset:
-        train = split(halves.train)
-        return Dataset(
-            name=section.name,
-            train=train,
-            validation=split(halves.validation),
-            classes=classes,
-            input_shape=(len(statistics[0]), *train.pixels.shape[1:]),
-            digest=_digest(halves),
-            open_test=open_test,
-            missing_test=parts.missing_test,
-            task=task,
-            moments=moments,
-            manifest=manifest,
-            drawn=halves.drawn,
-        )
-
+    assert home.train.pixels is not None
+    dataset = Dataset(
+        name=section.name,
+        classes=classes,
+        input_shape=(len(statistics[0]), *home.train.pixels.shape[1:]),
+        open_test=lambda: split(_checked(parts.test(), classes, task.labels, "test", section)),
+        missing_test=parts.missing_test,
+        task=task,
+        moments=_moments(home.train, device),
+        manifest=manifest,
+        **divided(home),
+    )
     if not redivided:
-        return dataset(home)
+        return dataset
 
     @lru_cache(maxsize=1)
     def divide(seed: int) -> Dataset:
         own = (section.seed, seed)
-        return dataset(_used(_halves(parts, section, task, own), section, own, task.labels))
+        halves = _used(_halves(parts, section, task, own), section, own, task.labels)
+        return replace(dataset, **divided(halves))
 
-    return replace(dataset(home), divide=divide, whole=lambda: split(parts.train))
+    return replace(dataset, divide=divide, whole=lambda: split(parts.train))
+
+
+def _first(parts: Parts, section: DataSection, task: Task) -> tuple[Parts, _Halves]:
+    """The recipe's own division, and what is divided: with the classes that each mask shows, if a
+    plain division would leave one out of training.
+    """
+    home = _halves(parts, section, task, section.seed)
+    if parts.validation is None and task.labels == "masks" and home.train.undrawn():
+        parts = replace(parts, train=parts.train.with_shown())
+        home = _halves(parts, section, task, section.seed)
+    return parts, home
 
 
 def _halves(parts: Parts, section: DataSection, task: Task, seed: Seed) -> _Halves:
@@ -204,8 +205,11 @@ def _is_redivided(parts: Parts, section: DataSection, home: _Halves) -> bool:
     return False
 
 
-def _check(part: Samples, kind: Kind, name: str, section: DataSection) -> None:
-    """Raises DataError: a split, of this name, lacks a class, or has nothing to learn."""
+def _checked(
+    part: Samples, classes: tuple[str, ...], kind: Kind, name: str, section: DataSection
+) -> Samples:
+    """A split, of this name. Raises DataError: it lacks a class, or has nothing to learn."""
+    part = replace(part, classes=classes)
     what = f"{name} split of '{section.name}'"
     if kind == "classes":
         part.check_classes(what)
@@ -222,6 +226,7 @@ def _check(part: Samples, kind: Kind, name: str, section: DataSection) -> None:
                     f"{what} has {said} of '{column}' for all of its images, so"
                     " there is nothing to learn: leave it out, or add images with another one"
                 )
+    return part
 
 
 def _statistics(train: Samples, section: DataSection, kind: Kind) -> Statistics:

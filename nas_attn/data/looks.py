@@ -172,28 +172,11 @@ def of(section: DataSection, kind: Kind) -> Inventory | None:
     lacking = missing_reader(found.paths)
     if lacking and all(look.why == lacking for look in looks):
         raise DataError(f"the images of '{found.root}': {lacking}")
-    classes = list(map(printable_name, found.classes)) if kind == "classes" else [""]
-    names = map(printable_name, found.names)
-    rows = zip(looks, found.split.tolist(), found.labels.tolist(), names, strict=True)
-    seen = [
-        replace(look, split=split, label=classes[label], name=name)
-        for look, split, label, name in rows
-    ]
+    seen, counts = _seen(found, looks, kind)
     unreadable = {image.name: printable_name(image.why) for image in seen if image.why}
-    counts = {split: dict.fromkeys(classes, 0) for split in found.splits}
-    for image in seen:
-        if not image.why:
-            counts[image.split][image.label] += 1
     if kind == "classes":
         _check_counts(found, counts, unreadable)
     readable = [look for look in looks if not look.why]
-    if unreadable and not readable:
-        first, why = next(iter(unreadable.items()))
-        raise DataError(
-            f"{several(len(unreadable), 'image')} of '{found.root}' cannot be read"
-            f"{' with their masks' if kind == 'masks' else ''}: all of them; the first, '{first}':"
-            f" {why}"
-        )
     of_folder = section.name.startswith("folder:")
     remarks = [
         *image_remarks(seen, grouped=section.groups is not None, by_groups=of_folder),
@@ -211,16 +194,15 @@ def of(section: DataSection, kind: Kind) -> Inventory | None:
         remarks += more
     if lacking and (bands or section.channels):
         remarks.append(Remark("missing_reader", lacking))
-    left_out = {
-        printable_name(reason): [printable_name(below(file, found.root)) for file in files]
-        for reason, files in found.left_out.items()
-        if files
-    }
     return Inventory(
         tuple(map(printable_name, found.classes)),
         counts,
         unreadable,
-        left_out,
+        {
+            printable_name(reason): [printable_name(below(file, found.root)) for file in files]
+            for reason, files in found.left_out.items()
+            if files
+        },
         tuple(remarks),
         kind,
         {} if section.splits is None else section.splits.by_split,
@@ -234,6 +216,31 @@ def of(section: DataSection, kind: Kind) -> Inventory | None:
         ranges,
         section.nodata,
     )
+
+
+def _seen(
+    found: Samples, looks: Sequence[Look], kind: Kind
+) -> tuple[list[Look], dict[str, dict[str, int]]]:
+    """What images show, with their names, and split -> class -> how many can be read. Raises
+    DataError: none can.
+    """
+    classes = list(map(printable_name, found.classes)) if kind == "classes" else [""]
+    names = map(printable_name, found.names)
+    rows = zip(looks, found.split.tolist(), found.labels.tolist(), names, strict=True)
+    seen = [
+        replace(look, split=split, label=classes[label], name=name)
+        for look, split, label, name in rows
+    ]
+    if seen and all(image.why for image in seen):
+        raise DataError(
+            f"{several(len(seen), 'image')} of '{found.root}' cannot be read"
+            f"{' with their masks' if kind == 'masks' else ''}: all of them; the first,"
+            f" '{seen[0].name}': {printable_name(seen[0].why)}"
+        )
+    counts = {split: dict.fromkeys(classes, 0) for split in found.splits}
+    for image in seen:
+        counts[image.split][image.label] += not image.why
+    return seen, counts
 
 
 def printable_name(name: str) -> str:

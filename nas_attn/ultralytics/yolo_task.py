@@ -88,11 +88,9 @@ class UltralyticsDetection(EvaluatedDetection):
 
     @override
     def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
-        side = MADE_FOR_YOLO
-        if data != "digits":
-            side = self.input_side(backbone)
-            if proposed is not None and isinstance(proposed.size, int):
-                side = proposed.size
+        side = self.input_side(backbone)
+        if proposed is not None and isinstance(proposed.size, int):
+            side = proposed.size
         return sizes(data, MADE_FOR_YOLO, side, ", a multiple of 32")
 
     @override
