@@ -270,8 +270,7 @@ class Transformed:
         """
         index, seed = drawn
         # without loading processes, dropout draws from the same generators
-        with _as_before():
-            _seed(seed)
+        with seeded(seed):
             return self._transformed(index)
 
     def _transformed(self, index: int) -> tuple[Tensor, Tensor]:
@@ -356,7 +355,7 @@ def mixed(
     Returns:
         x, and y as float32 (B, classes).
     """
-    with seeded(seed):
+    with seeded(int(np.random.SeedSequence(seed).generate_state(1)[0])):
         for name, step in steps:
             try:
                 x, y = step(x, y)
@@ -368,36 +367,23 @@ def mixed(
 
 
 @contextmanager
-def seeded(seed: tuple[int, ...]) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Inside, the generators of torch, NumPy and Python start from a seed; afterwards they are as
-    before.
-    """
-    with _as_before():
-        _seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        yield
-
-
-@contextmanager
-def _as_before() -> Iterator[None]:
-    """Afterwards, the generators of torch, NumPy and Python are as before. Those of GPUs are among
-    torch's, in a process that uses one.
+    before. Those of GPUs are among torch's, in a process that uses one.
     """
     uses_gpus: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     gpus = range(torch.cuda.device_count()) if uses_gpus else ()
     before = np.random.get_state()
     python = random.getstate()
     with torch.random.fork_rng(devices=gpus, device_type="cuda"):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
         try:
             yield
         finally:
             np.random.set_state(before)
             random.setstate(python)
-
-
-def _seed(seed: int) -> None:
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
 
 
 def _mixes(step: Augment) -> bool:

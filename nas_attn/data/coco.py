@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.data.cache import states
-from nas_attn.data.decoding import Source
+from nas_attn.data.decoding import Size, Source
 from nas_attn.data.folder import SPLIT_NAMES, walk
 from nas_attn.data.inventory import Remark
 from nas_attn.data.samples import Samples, below, box_table
@@ -51,12 +51,6 @@ Box = tuple[float, float, float, float]
 Made = TypeVar("Made")
 
 
-class _Image(NamedTuple):
-    file_name: str
-    # width and height; None: they are not read
-    size: tuple[int, int] | None
-
-
 class _Mark(NamedTuple):
     """An annotation: an image has something of a category."""
 
@@ -72,8 +66,8 @@ class _File(NamedTuple):
     """A file of annotations."""
 
     path: Path
-    # by id
-    images: Mapping[str, _Image]
+    # id -> file name, and width and height; None: they are not read
+    images: Mapping[str, tuple[str, Size | None]]
     marks: Sequence[_Mark]
     # id -> name, in order of the ids
     names: Mapping[int, str]
@@ -91,7 +85,7 @@ def _name(row: Mapping[str, Any]) -> str:
     return str(row["file_name"]).replace("\\", "/")
 
 
-def _size(row: Mapping[str, Any]) -> tuple[int, int]:
+def _size(row: Mapping[str, Any]) -> Size:
     width = int(row["width"])
     height = int(row["height"])
     if min(width, height) < 1:
@@ -132,7 +126,7 @@ def _parsed(path: Path, state: object, *, boxed: bool) -> _File:  # noqa: ARG001
 
     images = each(
         "images",
-        lambda row: (_id(row["id"]), _Image(_name(row), _size(row) if boxed else None)),
+        lambda row: (_id(row["id"]), (_name(row), _size(row) if boxed else None)),
     )
     marks = each(
         "annotations",
@@ -237,7 +231,7 @@ def _marked(
             f" annotations {few(list(classes.values()))}: equal ids need equal names"
         )
     folder = _folder(root, split, file, section)
-    sources = [Source(folder / image.file_name, size=image.size) for image in file.images.values()]
+    sources = [Source(folder / name, size=size) for name, size in file.images.values()]
     _check_files(file, folder, [source.image for source in sources])
     return sources, _boxes(file, {number: place for place, number in enumerate(classes, 1)})
 
@@ -284,7 +278,7 @@ def _folder(root: Path, split: str, file: _File, section: DataSection) -> Path:
     places = [file.path.parent, *(base / name for base in bases for name in ("", *names))]
     if given is not None:
         places = [root / given]
-    first = next(iter(file.images.values())).file_name
+    first, _ = next(iter(file.images.values()))
     for place in places:
         if os.path.isfile(place / first):
             return place
@@ -343,7 +337,7 @@ def _boxes(file: _File, order: Mapping[int, int]) -> list[NDArray[np.float32]]:
 
 def _corners(mark: _Mark, file: _File) -> Box:
     """(left, top, right, bottom) within the image; zeros without a box."""
-    size = file.images[mark.image].size
+    _, size = file.images[mark.image]
     if mark.box is None or size is None:
         return (0.0, 0.0, 0.0, 0.0)
     left, top, wide, high = mark.box

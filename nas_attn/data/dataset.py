@@ -153,7 +153,7 @@ class Split:
         or not for these images.
         """
         steps, mixing = self._named_steps(augment)
-        with seeded((0,)):
+        with seeded(0):
             if steps:
                 transformed = self._transformed(steps)
                 few = range(min(4, len(self)))
