@@ -428,9 +428,8 @@ class SearchSection(Section):
     controls: Literal["auto", "none"] | list[str] = "auto"
     """Larger and smaller networks, which the answer may take instead of attention. `auto`: where
     latency counts and all baselines are tried, from 6 trials on, up to a quarter of the candidates
-    are relatives of the backbone: a larger one near attention's latency (with a limit, the slowest
-    within it), a smaller one, one that is larger in another way, and the smaller one with the best
-    placement.
+    are relatives of the backbone: the next larger one, the next smaller one, then one more on each
+    side, where it can be in another way (deeper, if the first is wider).
     Each starts as the backbone does, at random or from its own published weights, for which its
     images are prepared, if the backbone's are prepared for its own. `none`: no
     controls, plain convolutions neither. Or their names, `["resnet8(width=22)"]`: these are all

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from optuna.trial import TrialState
 
@@ -17,7 +18,7 @@ from nas_attn.backbones.relatives import Relatives, relatives
 from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError, shorten
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.notation import parse, parse_choice
-from nas_attn.space.placement import BARE, Assignment, BaselineName, Placement, ResolvedPlacement
+from nas_attn.space.placement import Assignment, BaselineName, Placement, ResolvedPlacement
 from nas_attn.space.search_space import BACKBONE_SITE, Baseline, SearchSpace, Values
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.trial_book import BASELINE, TRIED
@@ -66,14 +67,9 @@ def family_of(recipe: Recipe, plan: Plan, trials: int) -> Relatives:
     return relatives(recipe.backbone, weights=weights)
 
 
-def relative(plan: Plan, other: Choice, placed: Placement = BARE) -> ResolvedPlacement:
-    """A relative of the backbone, bare or with a placement.
-
-    Raises:
-        PlacementError: the placement does not fit it.
-        BackboneError: it cannot be built.
-    """
-    return plan.resolved(Placement((Assignment(BACKBONE_SITE, other), *placed.assignments)))
+def relative(plan: Plan, other: Choice) -> ResolvedPlacement:
+    """A relative of the backbone, bare. Raises BackboneError: it cannot be built."""
+    return plan.resolved(Placement((Assignment(BACKBONE_SITE, other),)))
 
 
 def most_relatives(trials: int) -> int:
@@ -81,11 +77,18 @@ def most_relatives(trials: int) -> int:
     return max(1, int(RELATIVES * trials))
 
 
-def first_relatives(recipe: Recipe, plan: Plan, trials: int) -> list[Choice]:
-    """Lists the relatives that a search of so many trials tries without attention, about."""
-    family = family_of(recipe, plan, trials)
-    likely = [*family.larger[:1], *family.smaller[:1], *family.larger[1:2]]
-    return likely[: most_relatives(trials)]
+def in_turn(family: Relatives) -> list[Choice]:
+    """Lists the relatives that a search tries, in this order: the next larger one, the next smaller
+    one, then one further on each side.
+    """
+    sides = [_two_of(family.larger), _two_of(family.smaller)]
+    return [other for pair in zip_longest(*sides) for other in pair if other]
+
+
+def _two_of(others: Sequence[Choice]) -> list[Choice]:
+    """The nearest one, and one that differs in another way: deeper, if the first is wider."""
+    rest = sorted(others[1:], key=lambda other: other.type == others[0].type)
+    return [*others[:1], *rest[:1]]
 
 
 def control_name(placement: Placement) -> str:
@@ -146,7 +149,9 @@ def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolve
         return {}
     if 2 * (len(baselines) + len(CONTROLS)) > trials:
         return {}
-    if 3 * (len(first_relatives(recipe, plan, trials)) + len(CONTROLS)) > trials:
+    family = in_turn(family_of(recipe, plan, trials))[: most_relatives(trials)]
+    # a fourth one takes the place of no control
+    if 3 * (len(family[:3]) + len(CONTROLS)) > trials:
         return {}
     networks = {
         str(BaselineName("control", name)): plan.resolved(plan.space.everywhere(Choice(name)))
@@ -188,27 +193,6 @@ def first_queue(
     for key, one in known.items():
         queue.setdefault(key, one)
     return list(queue.values())
-
-
-def expected_queue(
-    recipe: Recipe, plan: Plan, trials: int, own: Sequence[Queued] = ()
-) -> list[Queued]:
-    """Lists what a new study tries without asking its sampler: `first_queue`, and the bare
-    relatives of the backbone that come late.
-
-    Args:
-        recipe: what is searched.
-        plan: of its networks.
-        trials: candidates in all.
-        own: the user's placements.
-    """
-    queue = first_queue(recipe, plan, trials, own)
-    known = {one.resolved.key for one in queue}
-    for other in first_relatives(recipe, plan, trials):
-        network = relative(plan, other)
-        if network.key not in known:
-            queue.append(Queued(network, None, control_name(network.placement)))
-    return queue
 
 
 def enqueue_first(opened: OpenStudy, own: Sequence[Queued] = ()) -> None:

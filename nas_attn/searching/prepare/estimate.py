@@ -23,7 +23,13 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.target import AUTO
 from nas_attn.recipe.units import duration
-from nas_attn.searching.prepare.baselines import expected_queue, user_trials
+from nas_attn.searching.prepare.baselines import (
+    family_of,
+    first_queue,
+    in_turn,
+    most_relatives,
+    user_trials,
+)
 from nas_attn.searching.prepare.fitting import (
     LEAST_TRIALS,
     MOST_CANDIDATES,
@@ -239,18 +245,22 @@ def _counts(plan: SearchPlan, recipe: Recipe, stated: int) -> dict[str, int]:
     """The numbers of `SearchEstimate`, of a search for so many candidates."""
     networks = plan.networks
     own = user_trials(networks, plan.tried)
-    queue = expected_queue(recipe, networks, stated, own)
+    queue = first_queue(recipe, networks, stated, own)
     wished = max(stated, max((count for count, one in enumerate(queue, 1) if one.typed), default=0))
     begun = queue[:wished]
-    outside = sum(one.values is None or not networks.space.contains(one.values) for one in begun)
+    # they come last
+    family = in_turn(family_of(recipe, networks, stated))[: most_relatives(stated)]
+    late = min(len(family), wished - len(begun))
+    inside = sum(one.values is not None and networks.space.contains(one.values) for one in begun)
+    outside = len(begun) - inside + late
     placements = networks.space.count()
     return {
         "placements": placements,
         "trials": min(wished, placements + outside),
         "outside": outside,
-        "baselines": sum(one.baseline is not None for one in begun),
+        "baselines": sum(one.baseline is not None for one in begun) + late,
         "tried": sum(one.baseline is None for one in begun),
-        "queued": len(queue),
+        "queued": len(queue) + len(family),
     }
 
 

@@ -65,12 +65,11 @@ def test_a_quarter_of_the_candidates_are_relatives_that_can_be_used(
     sizes = [view.cost["params"] for view in relatives if view.cost]
     assert sum(one > size for one in sizes) == 2
     assert sum(one < size for one in sizes) == 2
-    (placed,) = (view for view in relatives if len(view.placement.assignments) > 1)
     assert all(view.state == "scored" for view in relatives)
-    named = str(placed.placement)
+    named = str(relatives[0].placement)
     common = ("--workers", "1", "--device", "cpu")
     assert nas("retrain", "--placement", named, *common).status == 0
-    assert nas("export", "-o", "net.py", "--placement", named).status == 0
+    assert nas("export", "-o", "net.pt", "--placement", named).status == 0
     assert nas("export", "-o", "net.onnx", "--placement", named).status == 0
     assert nas("test", "--seeds", "2", "--placement", named, *common).status == 0
     for page in ("show", "report", "effects"):
@@ -126,6 +125,18 @@ def test_relatives_can_start_as_the_target_does(weights: str | None) -> None:
     found = baselines.family_of(recipe, plan_recipe(recipe), 10)
     # a file fits no other network
     assert bool(found.larger) == (weights != "mine.pt")
+
+
+def test_relatives_are_tried_in_a_fixed_order() -> None:
+    recipe = recipe_from({**TABLE, "backbone": {"name": "resnet20", "width": 16}}, where="family")
+    family = baselines.family_of(recipe, plan_recipe(recipe), 16)
+    order = [str(other) for other in baselines.in_turn(family)]
+    assert order == [
+        "resnet20(width=18)",
+        "resnet20(width=14)",
+        "resnet32(width=16)",
+        "resnet14(width=16)",
+    ], "wider, narrower, deeper, shallower"
 
 
 def test_no_network_is_compared_with_a_python_object(

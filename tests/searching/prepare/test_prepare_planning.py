@@ -20,12 +20,11 @@ from nas_attn.answer.progress import progress
 from nas_attn.errors import BackboneError, RecipeError
 from nas_attn.export import exporting
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.searching.phases import confirming, family, testing
+from nas_attn.searching.phases import confirming, testing
 from nas_attn.searching.prepare import baselines, beginning, clock
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.storage import opening
-from nas_attn.storage.records import Latency
 from nas_attn.training.plan import study_plan
 
 URL = "sqlite:///nas_attn.db"
@@ -226,20 +225,6 @@ def test_who_tries_controls(more: dict[str, object], controls: int) -> None:
         for resolved in found.values()
         for text in ("stage1=", "stage2=", "stage3=")
     )
-
-
-def test_the_larger_network_costs_what_attention_does_or_without_likely_attention_what_the_limit_allows() -> (
-    None
-):
-    wider = [
-        None,
-        *(Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6) for ratio in (1.16, 1.23, 1.29, 1.5)),
-    ]
-    assert family.nearest(wider, 1.18, None, up_to_limit=True) == 1
-    assert family.nearest(wider, 1.18, 1.295, up_to_limit=True) == 2, "1.29 may be above"
-    assert family.nearest(wider, 1.4, 1.1, up_to_limit=True) == 4, "none is within the limit"
-    assert family.nearest(wider, 1.4, 1.25) == 2, "the nearest within the limit"
-    assert family.nearest([None, None], 1.4, None) == 0
 
 
 @pytest.mark.slow
