@@ -78,8 +78,6 @@ class Family:
     epochs: int
     # value of a run without a score; None: the comparison's worst value
     chance: float | None = None
-    # blocks, where the clock of a search may end it with fewer
-    planned: int | None = None
 
     @property
     def bare(self) -> str | None:

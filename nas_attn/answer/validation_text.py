@@ -17,13 +17,9 @@ from nas_attn.system.wrapping import Line
 def validation_headline(result: ValidationResult) -> str:
     """The test in one line."""
     family = result.family
-    planned = max(family.blocks, family.planned or 0)
-    over = " (then the search's time was over)" if result.complete else ""
-    done = (
-        f"{result.blocks} of {planned} seeds{over}"
-        if result.blocks < planned
-        else several(planned, "seed")
-    )
+    done = several(family.blocks, "seed")
+    if result.blocks < family.blocks:
+        done = f"{result.blocks} of {family.blocks} seeds"
     by = "" if units.is_implied(family.metric) else f"by {units.title(family.metric)} "
     return (
         f"Test {family.number}: trained as the target says"

@@ -148,17 +148,12 @@ def run_study(opened: OpenStudy, effort: Effort, clock: SearchTime) -> Ending:
     """Runs workers until the study is complete, its time is over, or a signal stops them; says why
     they ended.
     """
-    from nas_attn.searching.phases.testing import cut
     from nas_attn.searching.prepare.clock import time_left
     from nas_attn.searching.worker.devices import usual_workers
-    from nas_attn.storage.opening import renewed
 
     workers = effort.workers or usual_workers(opened, effort.device)
     left_s = time_left(opened, clock, workers=workers)
-    ended = do_runs(opened, effort, again_of(opened), left_s=left_s)
-    if ended is Ending.TIME:
-        cut(renewed(opened))
-    return ended
+    return do_runs(opened, effort, again_of(opened), left_s=left_s)
 
 
 def again_of(opened: OpenStudy) -> str:

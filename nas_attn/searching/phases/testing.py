@@ -18,7 +18,7 @@ from nas_attn.answer.forecast import finalists, once_each
 from nas_attn.answer.headline import nothing_recommended
 from nas_attn.answer.pair_tests import Family, TestedNetwork
 from nas_attn.answer.progress import seconds_per_epoch
-from nas_attn.answer.reading import answer, blocks_done, families, keep_family, unfinished
+from nas_attn.answer.reading import answer, families, keep_family, unfinished
 from nas_attn.errors import DataError, StudyError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
@@ -33,7 +33,6 @@ from nas_attn.space.placement import BARE
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
-from nas_attn.system.processes import owner_name
 from nas_attn.training.plan import Plan, study_plan
 from nas_attn.training.tasks.data import data_of
 
@@ -167,8 +166,6 @@ class Validation(TaskSource):
 
     @override
     def want(self, lease: Lease) -> bool:
-        # Read before the families: who ends a test with fewer blocks shortens its family, and then
-        # withdraws the rest. One that is withdrawn and in its family, it needs still.
         there = {
             row.run.identity
             for row in self.queue.rows(protocol=TARGET_PROTOCOL)
@@ -208,40 +205,40 @@ CAUTION = 0.85
 
 
 class Testing(Validation):
-    """At the end of a search with a time limit: validates what the answer takes in as many blocks
-    as the time allows, unless this comparison was made before.
+    """At the end of a search with a time limit: tests what the answer takes, in as many blocks as
+    the time that is left allows, unless this comparison was made before.
     """
-
-    def __init__(self, worker: Worker) -> None:
-        super().__init__(worker)
-        # tests that were begun before this worker's part of the search
-        self._before = len(families(worker.store))
 
     @override
     def want(self, lease: Lease) -> bool:
-        if len(families(self.store)) == self._before and not unfinished(self.store):
-            family = self._planned()
-            if family is not None:
-                begin(self.worker.opened, family)
+        if not _has_test(self.store):
+            self._begin()
         return super().want(lease)
 
-    def _planned(self) -> Family | None:
-        """None if there is no time, nothing to test, or no test split."""
+    def _begin(self) -> None:
+        """Begins the test, unless there is no time, nothing to test, or no test split."""
         worker = self.worker
-        ends_at = self.worker.store.settings.ends_at
+        ends_at = self.store.settings.ends_at
         block = block_of(worker)
         if ends_at is None or block is None:
-            return None
+            return
         family, block_s = block
         blocks = min(MOST_BLOCKS, int(CAUTION * (ends_at - worker.opened.database.now()) / block_s))
-        if blocks < FEWEST_BLOCKS:
-            worker.say(
-                f"no time for a test: the shortest, of {FEWEST_BLOCKS} blocks, takes"
-                f" {duration(FEWEST_BLOCKS * block_s)}; test it later with nas-attn test"
-                f" {worker.store.name}"
-            )
-            return None
-        return replace(family, blocks=blocks, planned=blocks)
+        if blocks >= FEWEST_BLOCKS:
+            begin(worker.opened, replace(family, blocks=blocks))
+            return
+        worker.say(
+            f"no time for a test: the shortest, of {FEWEST_BLOCKS} blocks, takes"
+            f" {duration(FEWEST_BLOCKS * block_s)}; test it later with nas-attn test"
+            f" {self.store.name}"
+        )
+
+
+def _has_test(store: StudyStore) -> bool:
+    """Whether the end of a search's time has its test: none follows it."""
+    begins_at = store.settings.test_from or 0.0
+    rows = store.queue.rows(state="done", purposes=[VALIDATE])
+    return bool(unfinished(store)) or any((row.finished_at or 0.0) > begins_at for row in rows)
 
 
 def block_of(worker: Worker) -> tuple[Family, float] | None:
@@ -272,35 +269,6 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
     return family, sum(each_s) * epochs / worker.store.workers.at_once()
 
 
-def cut(opened: OpenStudy) -> None:
-    """When a search's time is over, ends its test with the finished blocks: the clock chose their
-    number, not a result. Does nothing while a worker has a run.
-    """
-    store = opened.store
-    ends_at = store.settings.ends_at
-    if ends_at is None or opened.database.now() < ends_at:
-        return
-    if store.held("run/"):
-        return
-    for family in unfinished(store):
-        done = blocks_done(store, family)
-        if family.planned is not None and done >= FEWEST_BLOCKS:
-            keep_family(store, replace(family, blocks=done), shorter=True)
-    _withdraw_rest(store)
-
-
-def _withdraw_rest(store: StudyStore) -> None:
-    """Withdraws the waiting runs of blocks that no test has any more, also those that a process
-    left when it was killed.
-    """
-    needed = {run.identity for family in families(store) for run in family_runs(family)}
-    rows = store.queue.rows(state="waiting", purposes=[VALIDATE], protocol=TARGET_PROTOCOL)
-    for row in (row for row in rows if row.run.identity not in needed):
-        if (lease := store.acquire(row.resource, owner=owner_name())) is not None:
-            store.queue.finish(row, "withdrawn", "the search's time was over", lease)
-            store.release(lease)
-
-
 def is_test_due(worker: Worker) -> bool:
     """Whether further seeds end here, in a search with a time: the time of its test has come, and
     one fits into what is left; or hardly anything does.
@@ -311,8 +279,7 @@ def is_test_due(worker: Worker) -> bool:
         return False
     left_s = settings.ends_at - now
     hardly_any = left_s < (settings.ends_at - settings.test_from) * LAST_SHARE / TESTING
-    # none follows its test
-    if hardly_any or any(family.planned is not None for family in families(worker.store)):
+    if hardly_any or _has_test(worker.store):
         return True
     block = block_of(worker)
     return block is not None and FEWEST_BLOCKS * block[1] <= CAUTION * left_s

@@ -88,7 +88,7 @@ def test_a_search_with_a_time_confirms_what_it_has_until_its_test(
 
 
 @pytest.mark.slow
-def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_test_of_its_own(
+def test_a_test_that_the_clock_stops_goes_on_and_a_new_answer_gets_a_test_of_its_own(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluator = table / "table_evaluator.py"
@@ -124,27 +124,12 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
 
     assert taking_part.work(opened, taking_part.Options(say=say, time_limit_s=3600.0)) == "time"
     monkeypatch.setattr(time, "monotonic", monotonic)
-    for ends_at, blocks in ((opened.store.settings.ends_at, 5), (opened.database.now(), 4)):
-        opened.store.set(ends_at=ends_at)
-        testing.cut(opened)
-        assert reading.families(opened.store)[1].blocks == blocks
+    assert len(reading.unfinished(opened.store)) == 1
+    clock.go_on(opened)
+    assert taking_part.work(opened, taking_part.Options(say=say)) == "complete"
     before, result = reading.snapshot(opened.store).validations
-    assert (before.family, result.complete, result.blocks, result.family.planned) == (
-        tested,
-        True,
-        4,
-        5,
-    )
+    assert (before.family, result.complete, result.blocks) == (tested, True, 5)
     assert len(result.verdicts) == len(result.family.comparisons)
-    left = [row for row in opened.store.queue.rows(purposes=["validate"]) if row.state != "done"]
-    assert {row.state for row in left} == {"withdrawn"}, (
-        "nothing goes on to look for another result"
-    )
-    # as after a kill between the shorter test and the withdrawal
-    opened.store.queue.want([row.run for row in left])
-    testing.cut(opened)
-    after = [row for row in opened.store.queue.rows(purposes=["validate"]) if row.state != "done"]
-    assert {row.state for row in after} == {"withdrawn"}
 
 
 def test_a_time_that_is_over_is_forgotten_and_a_pause_does_not_count(table: Path) -> None:
