@@ -37,12 +37,13 @@ from nas_attn.searching.prepare.fitting import (
     RATE_SHARE,
     Fit,
     Speed,
+    before_s,
     fitted,
     least_s,
     most_of_few,
-    planned_epochs,
     smallest_gain,
     usual_epochs,
+    whole_s,
 )
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.system.wrapping import Line
@@ -91,13 +92,7 @@ class TimedSearch:
     @cached_property
     def before_s(self) -> float:
         """Seconds of trainings of the bare backbone before the first candidate."""
-        training = self.recipe.training
-        # the usual length is compared with twice as long
-        lengths_s = self.speed.lengths_s(3 * (self.guess or 0))
-        if training.start != "backbone":
-            return lengths_s
-        epochs = training.backbones * training.backbone_epochs
-        return lengths_s + epochs * self.speed.epoch_s / self.speed.workers
+        return before_s(self.recipe, self.guess, self.speed)
 
     @cached_property
     def least_s(self) -> float:
@@ -175,8 +170,8 @@ class SearchEstimate:
     validation_s: float | None
     """`nas-attn test` with as many blocks as the target has seeds, and three networks."""
     smallest_difference: float | None
-    """Of accuracy, that this search could show at 95 %: between two confirmed candidates, or, if it
-    has a time, between the best one and the bare backbone.
+    """Of accuracy, that a search with a time could show at 95 %, between the best candidate and the
+    bare backbone.
     """
     guess: int | None
     """Epochs of a usual target, where the study must find its own."""
@@ -201,8 +196,7 @@ def estimate(
         workers: that share the time.
         threads: intra-op threads of each training; None: a worker's share of the cores.
         seconds: for everything; None: no limit.
-        trials: candidates that a person wants in any case; None: as many as the recipe says, if
-            they fit.
+        trials: candidates that a person wants in any case; None: those of the recipe that fit.
         timed: the same search, if its trainings were timed already.
 
     Raises:
@@ -224,14 +218,16 @@ def estimate(
         use, rounds = _use(timed, seconds, stated, wanted=trials is not None)
         stated = use.trials
     counts = _counts(plan, recipe, stated)
-    count = counts["trials"]
-    epochs = planned_epochs(recipe, count, rounds=rounds)
+    total_s = None
+    if epoch_s is not None:
+        alone = Speed(epoch_s, 1, session_s(recipe))
+        total_s = whole_s(recipe, guess, alone, counts["trials"], rounds)
     return SearchEstimate(
         study=recipe.name,
         pruned=len(recipe.training.rungs) > 1 and recipe.search.pruner != "none",
         **counts,
         epoch_s=epoch_s,
-        total_s=_times(epoch_s, epochs, session_s(recipe) * count),
+        total_s=total_s,
         target_s=_times(epoch_s, recipe.target_training.rungs[-1]),
         # of the recommended network (or the best bet), the best uniform one and the bare backbone
         validation_s=_times(epoch_s, recipe.target.seeds * 3 * recipe.target_training.rungs[-1]),
@@ -378,24 +374,21 @@ def _use(timed: TimedSearch, seconds: float, stated: int, *, wanted: bool) -> tu
     return use, fit.rounds
 
 
-def _times(epoch_s: float | None, epochs: float, more_s: float = 0.0) -> float | None:
-    """Seconds of so many epochs, and more; None where an epoch's are not known."""
-    return None if epoch_s is None else epoch_s * epochs + more_s
+def _times(epoch_s: float | None, epochs: float) -> float | None:
+    """Seconds of so many epochs; None where an epoch's are not known."""
+    return None if epoch_s is None else epoch_s * epochs
 
 
 def _smallest_difference(
     recipe: Recipe, timed: TimedSearch | None, rounds: int | None
 ) -> float | None:
-    """The gain in accuracy that a search of so many rounds could show; None for other metrics.
-    Without a time, the two candidates have the seeds that the recipe says.
+    """The gain in accuracy that a search of so many rounds could show; None for other metrics, and
+    for a search without a time.
     """
-    if timed is None or not tasks.of(recipe).per_image or timed.images.validated < 1:
+    if timed is None or rounds is None or not tasks.of(recipe).per_image:
         return None
     images = timed.images
-    if rounds is None:
-        pairs = recipe.training.seeds + recipe.search.confirm_seeds
-        return smallest_gain(images.validated, pairs, images.validated)
-    return smallest_gain(images.validated, 1 + rounds, images.pool)
+    return smallest_gain(images.validated, 1 + rounds, images.pool) if images.validated else None
 
 
 # ------------------------------------------------------------------------------ how it is said
@@ -423,12 +416,6 @@ def estimate_lines(estimate: SearchEstimate) -> list[Line]:
             "training the winner as the target says takes about"
             f" {duration(estimate.target_s)}; nas-attn test, which tests the answer, about"
             f" {duration(estimate.validation_s)} with one worker"
-        )
-    if estimate.time is None and estimate.smallest_difference is not None:
-        points = 100 * estimate.smallest_difference
-        lines.append(
-            f"differences in accuracy above about {points:.1f} points could be shown between two"
-            " confirmed candidates; smaller ones are noise at this budget"
         )
     return [*map(Line, lines), *time_lines(estimate)]
 

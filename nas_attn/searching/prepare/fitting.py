@@ -14,7 +14,6 @@ from nas_attn.answer.progress import further_runs
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.baselines import FEWEST_TRIALS
-from nas_attn.training.plan import bare_seeds
 
 # the fewest runs that compare something: four networks on two seeds
 FEWEST_RUNS = 8
@@ -57,10 +56,9 @@ END_S = 10.0
 SEEDS_PER_LENGTH = 2
 # of a search's training, for other rates than the usual one at most
 RATE_SHARE = 0.1
-# of a longer training than the target at most, as long as it is open what it brings; and about how
-# many that takes from scratch (research/notes/trust.md)
+# of a longer training than the target at most, as long as it is open what it brings
+# (research/notes/trust.md)
 MOST_SEEDS_PER_LENGTH = 8
-USUAL_SEEDS_PER_LENGTH = 4
 
 
 # ------------------------------------------------------------------------ what fits into a time
@@ -143,6 +141,44 @@ def _first_runs_s(trials: int, speed: Speed, run_s: float, *, longer: bool) -> f
     return (trials + more_bare + controls) * run_s + trials * speed.session_s
 
 
+def before_s(recipe: Recipe, guess: int | None, speed: Speed) -> float:
+    """Seconds of trainings of the bare backbone before the first candidate.
+
+    Args:
+        recipe: what is searched.
+        guess: usual epochs of a target whose length is to be found; None: it is known.
+        speed: of trainings here.
+    """
+    # the usual length is compared with twice as long
+    lengths_s = speed.lengths_s(3 * (guess or 0))
+    training = recipe.training
+    if training.start != "backbone":
+        return lengths_s
+    return lengths_s + training.backbones * training.backbone_epochs * speed.epoch_s / speed.workers
+
+
+def whole_s(
+    recipe: Recipe, guess: int | None, speed: Speed, trials: int, rounds: int | None
+) -> float:
+    """Seconds of all runs and latencies of a search, if nothing is pruned.
+
+    Args:
+        recipe: what is searched; the target's length is known, or guessed.
+        guess: this length, if so.
+        speed: of trainings here.
+        trials: candidates in all.
+        rounds: of further seeds, for which there is time; None: as many as a search without a limit
+            has.
+    """
+    further = further_runs(recipe, trials)
+    if rounds is not None and recipe.search.confirm_seeds:
+        further = OF_A_ROUND * rounds
+    run_s = speed.run_s(recipe.training.rungs[-1])
+    more_runs = (recipe.training.seeds - 1) * trials + further
+    first_s = before_s(recipe, guess, speed) + _first_runs_s(trials, speed, run_s, longer=True)
+    return first_s + more_runs * run_s
+
+
 def least_s(speed: Speed, epochs: float) -> float:
     """The shortest time in which a few pairs of runs of so many epochs fit."""
     runs_s = FEWEST_RUNS * speed.run_s(epochs) + FEWEST * speed.session_s
@@ -179,41 +215,6 @@ def control_lengths(recipe: Recipe, trials: int) -> list[int]:
     # beside fewer candidates, that would take most of the time
     fits = SEEDS_PER_LENGTH * 3 * target <= trials * searched
     return [target, 2 * target] if trials >= WITH_BOTH_LENGTHS and fits else []
-
-
-def control_seeds(recipe: Recipe) -> int:
-    """On about how many seeds each of these lengths is trained."""
-    goes_on = recipe.target.start == "scratch" and searched_as_target(recipe)
-    return USUAL_SEEDS_PER_LENGTH if goes_on else SEEDS_PER_LENGTH
-
-
-def planned_epochs(recipe: Recipe, trials: int, *, rounds: int | None = None) -> int:
-    """Says for how many epochs a search trains in all, if nothing is pruned.
-
-    Args:
-        recipe: what is searched; the target's length is known, or guessed.
-        trials: candidates in all.
-        rounds: of further seeds, for which there is time; None: as many as a search without a limit
-            has.
-    """
-    training = recipe.training
-    confirming = recipe.search.confirm_seeds
-    further = further_runs(recipe, trials)
-    if rounds is not None and confirming:
-        further = OF_A_ROUND * rounds
-    # the bare backbone runs on each seed of the candidates
-    spread = len(bare_seeds(recipe))
-    runs = trials * training.seeds + spread - training.seeds + further
-    backbones = 0
-    if training.start == "backbone":
-        backbones = training.backbones + max(0, further // OF_A_ROUND - confirming)
-    # each on the seed of another run of the bare backbone
-    seeds = min(control_seeds(recipe), max(SEEDS_PER_LENGTH, spread + further // OF_A_ROUND))
-    longer = seeds * sum(control_lengths(recipe, trials))
-    if recipe.target.found:
-        # twice as long was tried to find it
-        longer = max(longer, SEEDS_PER_LENGTH * 2 * recipe.target_training.rungs[-1])
-    return runs * training.rungs[-1] + backbones * training.backbone_epochs + longer
 
 
 # ------------------------------------------------------------------------- what it can show

@@ -13,7 +13,7 @@ from nas_attn.recipe.purposes import LENGTH
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.phases import length
 from nas_attn.searching.prepare import beginning
-from nas_attn.searching.prepare.fitting import planned_epochs
+from nas_attn.searching.prepare.fitting import ATTENTION, Speed, whole_s
 from nas_attn.searching.run import taking_part
 
 
@@ -46,5 +46,7 @@ def test_a_search_in_which_each_means_may_be_the_best_trains_as_long_as_planned(
             epochs["longer"] += 4
         else:
             epochs["others" if is_control(row.run.placement) else "attention"] += 2
-    assert epochs.total() == pytest.approx(planned_epochs(recipe, 10), rel=0.1)
+    # seconds are epochs
+    speed = Speed(epoch_s=1 / ATTENTION, workers=1, session_s=0.0)
+    assert epochs.total() == pytest.approx(whole_s(recipe, None, speed, 10, None), rel=0.25)
     assert epochs["attention"] >= epochs.total() / 2

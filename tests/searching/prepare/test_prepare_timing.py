@@ -9,7 +9,6 @@ from nas_attn.searching.prepare.fitting import (
     FEWEST,
     Speed,
     control_lengths,
-    control_seeds,
     fitted,
     least_s,
     most_of_few,
@@ -62,7 +61,6 @@ def test_a_longer_training_is_tried_beside_few_candidates_where_it_takes_one_len
     assert not control_lengths(briefer, 6), "it trains otherwise than the target"
     assert not control_lengths(briefer, 12), "it would take more than the candidates"
     assert control_lengths(briefer, 20)
-    assert control_seeds(briefer) < control_seeds(digits)
 
 
 def test_a_first_look_trains_no_backbone_as_long_as_the_target() -> None:
