@@ -12,10 +12,10 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from nas_attn.recipe.reading import backbone_section, recipe_from, study_name
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.sections import FEW_VALIDATED, InputSize, height_and_width
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
-from nas_attn.recipe.target import AUTO, target_table
+from nas_attn.recipe.target import AUTO
 from nas_attn.recipe.task import InputProposal
 from nas_attn.recipe.units import duration
 from nas_attn.searching.prepare.estimate import (
@@ -45,7 +45,7 @@ from nas_attn.searching.prepare.estimate import (
     time_lines,
     with_usual_length,
 )
-from nas_attn.searching.prepare.fitting import Fit, Speed
+from nas_attn.searching.prepare.fitting import Speed
 from nas_attn.storage.opening import begun_study
 from nas_attn.system.wrapping import Line
 from nas_attn.training.numerics import threads_for
@@ -85,7 +85,35 @@ VALIDATED_OF_TRAINED = 0.2
 PRESET_STATED = {f"training.{name}" for name in ("preset", "optimizer", "learning_rate")}
 
 
+# ------------------------------------------------------------------------------- how it is chosen
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FolderSearch:
+    """The search of a folder of images that was chosen, or begun before."""
+
+    recipe: Recipe
+    seconds: float
+    workers: int
+    timed: TimedSearch | None = None
+    """None: the study was begun before."""
+    fits: int = 0
+    """Candidates for which there is time; 0: too few to compare."""
+    known: int = 0
+    """Candidates that the study has already."""
+    no_weights: str = ""
+    """Why it starts from random weights; empty: it does not, or the user wants it."""
+    why_size: str = ""
+    """Why images have this size, as a sentence; empty: the images decide, or the time."""
+    has_usual_length: bool = False
+    """Whether the target trains for the usual epochs, for lack of time to find its own."""
+    whole: TimedSearch | None = None
+    """The same with images as large as those of the weights, for which there is no time; None:
+    images are that large, or nobody knows how large these are.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
 class FolderRequest:
     """A search of a folder of images, as its user asks for it."""
 
@@ -101,133 +129,44 @@ class FolderRequest:
     settings: Mapping[str, Any]
     """What the user says of the recipe, by dotted keys: all else is chosen here."""
 
+    def recipe(self, chosen: Mapping[str, Any]) -> Recipe:
+        """The recipe by what is chosen (by dotted keys) and what the user says."""
+        # without a slash at its end
+        where = f"folder:{Path(self.folder)}"
+        usual = {
+            "name": study_name(Path(self.folder).resolve().name),
+            "space": "small",
+            "backbone.name": USUAL_NET,
+            "data.name": where,
+        }
+        return recipe_from({}, where=where, overrides={**usual, **chosen, **self.settings})
 
-@dataclass(frozen=True, slots=True)
-class Shrunk:
-    """What it takes to search at the size of the weights, where images are smaller."""
+    @cached_property
+    def said(self) -> Recipe:
+        """The user's settings; what else it says is not chosen yet."""
+        return self.recipe({})
 
-    own: InputSize
-    """Of the weights, in pixels."""
-    enough_s: float
-    """The shortest time of a search at this side."""
+    @cached_property
+    def no_weights(self) -> str:
+        """As in `FolderSearch`."""
+        if {"target.start", "target.weights"} & self.settings.keys():
+            return ""
+        lacking = no_weights(self.said.backbone.name)
+        return "" if lacking is None else lacking.reason
 
+    @cached_property
+    def weights(self) -> str | None:
+        """`default`, a file, or None: random ones."""
+        if {"target.start", "target.weights"} & self.settings.keys():
+            return self.said.target.weights
+        return None if self.no_weights else "default"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderSearch:
-    """The search of a folder of images that was chosen, or begun before."""
-
-    recipe: Recipe
-    seconds: float
-    workers: int
-    timed: TimedSearch | None = None
-    """None: the study was begun before."""
-    known: int = 0
-    """Candidates that the study has already."""
-    no_weights: str = ""
-    """Why it starts from random weights; empty: it does not, or the user wants it."""
-    why_size: str = ""
-    """Why images have this size, as a sentence; empty: the images decide, or the time."""
-    has_usual_length: bool = False
-    """Whether the target trains for the usual epochs, for lack of time to find its own."""
-    shrunk: Shrunk | None = None
-    """None: images are as large as those of the weights, or nobody knows how large these are."""
-
-
-# ------------------------------------------------------------------------------- how it is chosen
-
-
-def plan_folder(request: FolderRequest) -> FolderSearch:
-    """Chooses the search of a folder of images, or takes up the one that was begun before.
-
-    Raises:
-        DataError: it is no folder of one folder per class, or too much for the time.
-        BackboneError: the published weights that it is to start from are not there.
-    """
-    # without a slash at its end
-    where = f"folder:{Path(request.folder)}"
-    table: dict[str, Any] = {
-        "name": study_name(Path(request.folder).resolve().name),
-        "space": "small",
-        "backbone": {"name": USUAL_NET},
-        "data": {"name": where},
-    }
-    said = recipe_from(table, where=where, overrides=dict(request.settings))
-    begun = begun_study(said.name, request.storage)
-    if begun is not None and begun.recipe.data.name == said.data.name:
-        return FolderSearch(
-            recipe=begun.recipe,
-            seconds=request.seconds,
-            workers=request.workers,
-            known=begun.candidates,
-        )
-    reason = ""
-    weights = said.target.weights
-    if not {"target.start", "target.weights"} & request.settings.keys():
-        lacking = no_weights(said.backbone.name)
-        reason = "" if lacking is None else lacking.reason
-        weights = "default" if lacking is None else None
-    inventory = of(said.data, "classes")
-    assert inventory is not None
-    folder = _Folder(request, said, weights, inventory)
-    options: list[_Option] = []
-    for network in folder.networks():
-        options.append(folder.option(network))
-        if options[-1].fits_well:
-            break
-    chosen = _chosen(request, options)
-    shrunk = None
-    if weights is not None and chosen.network.input != options[0].network.input:
-        shrunk = Shrunk(options[0].network.input.size, options[0].timed.least_s)
-    return FolderSearch(
-        recipe=chosen.recipe,
-        seconds=request.seconds,
-        workers=request.workers,
-        timed=chosen.timed,
-        no_weights=reason,
-        why_size=chosen.network.input.why,
-        has_usual_length=(
-            not chosen.recipe.target_is_open and "target.epochs" not in request.settings
-        ),
-        shrunk=shrunk,
-    )
-
-
-class _Network(NamedTuple):
-    """A network that a search could take, and what it is fed."""
-
-    backbone: str
-    input: InputProposal
-
-
-class _Option(NamedTuple):
-    """A network with its recipe, how long it takes, and what fits into the time."""
-
-    network: _Network
-    recipe: Recipe
-    timed: TimedSearch
-    fit: Fit | None
-
-    @property
-    def fits_well(self) -> bool:
-        """Whether nothing less costly need be tried. From trained weights, each pixel counts for
-        more than the number of candidates.
-        """
-        enough = ENOUGH_OF_FEW if self.timed.images.few else ENOUGH_CANDIDATES
-        if self.recipe.target.weights is not None:
-            enough = 1
-        return self.fit is not None and self.fit.trials >= enough
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """A folder of images, and what its user says of the search."""
-
-    request: FolderRequest
-    said: Recipe
-    """The user's settings; what else it says is not chosen yet."""
-    weights: str | None
-    """`default`, a file, or None: random ones."""
-    inventory: Inventory
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The images. Raises DataError: it is no folder of one folder per class."""
+        found = of(self.said.data, "classes")
+        assert found is not None
+        return found
 
     @cached_property
     def images(self) -> ImageCounts:
@@ -243,13 +182,22 @@ class _Folder:
             few = "validation" not in counts and validated < FEW_VALIDATED
         return ImageCounts(trained, validated, few)
 
-    def networks(self) -> Iterator[_Network]:
-        """The networks to choose from, the most costly first."""
-        is_named = "backbone.name" in self.request.settings
+    @property
+    def enough(self) -> int:
+        """With so many candidates, no less costly network is tried. From trained weights, each
+        pixel counts for more than the number of candidates.
+        """
+        if self.weights is not None:
+            return 1
+        return ENOUGH_OF_FEW if self.images.few else ENOUGH_CANDIDATES
+
+    def networks(self) -> Iterator[tuple[str, InputProposal]]:
+        """The networks to choose from, the most costly first, and what each is fed."""
+        is_named = "backbone.name" in self.settings
         name = self.said.backbone.name
         if self.weights is not None:
             for taken in self._inputs_of_weights(name, self.weights):
-                yield _Network(name, taken)
+                yield name, taken
             return
         shapes = [(name, side) for side in RANDOM_SIDES] if is_named else list(RANDOM_NETS)
         if not is_named and self.images.trained < tasks.FEW_TRAINING_IMAGES:
@@ -257,7 +205,7 @@ class _Folder:
             # the time of two further seeds
             shapes.remove(DEEPER_NET)
         # small images are not enlarged, and a stated size stays, so that several sides may be one
-        yield from dict.fromkeys(_Network(one, self._input(one, side)) for one, side in shapes)
+        yield from dict.fromkeys((one, self._input(one, side)) for one, side in shapes)
 
     def _inputs_of_weights(self, backbone: str, weights: str) -> list[InputProposal]:
         """What a network with trained weights is fed: as these want it, then smaller images."""
@@ -289,72 +237,106 @@ class _Folder:
             )
         return InputProposal(stated, self.said.data.fit, proposed.channels)
 
-    def option(self, network: _Network) -> _Option:
+    def search(self, backbone: str, taken: InputProposal) -> FolderSearch:
         """Times a network, and finds how many candidates fit. Raises BackboneError: the published
         weights that it is to start from are not there.
         """
-        recipe = self._recipe(network, AUTO, trials=1)
-        whole, guess = with_usual_length(recipe, self.images.trained)
-        speed = Speed(_epoch_s(whole, self), self.request.workers, session_s(recipe))
-        option = self._fitted(network, AUTO, speed)
-        if option.fit is None and guess is not None and self.weights is not None:
+        made = self._recipe(backbone, taken, AUTO, trials=1)
+        whole, guess = with_usual_length(made, self.images.trained)
+        speed = Speed(_epoch_s(whole, self), self.workers, session_s(made))
+        search = self._fitted(backbone, taken, AUTO, speed)
+        if search.fits == 0 and guess is not None and self.weights is not None:
             # pixels bring more than a length of its own
-            return self._fitted(network, guess, speed)
-        return option
+            return self._fitted(backbone, taken, guess, speed)
+        return search
 
-    def _fitted(self, network: _Network, epochs: int | str, speed: Speed) -> _Option:
+    def _fitted(
+        self, backbone: str, taken: InputProposal, epochs: int | str, speed: Speed
+    ) -> FolderSearch:
         """Finds how many candidates of a network fit; `epochs`: of the target, or "auto"."""
-        recipe = self._recipe(network, epochs, trials=1)
-        timed = self._timed(recipe, speed)
-        fit = timed.fit(self.request.seconds)
-        if fit is not None:
-            recipe = self._recipe(network, epochs, fit.trials)
-            timed = self._timed(recipe, speed)
-        return _Option(network, recipe, timed, fit)
+        fits = 0
+        for _ in range(2):
+            recipe = self._recipe(backbone, taken, epochs, trials=max(1, fits))
+            whole, guess = with_usual_length(recipe, self.images.trained)
+            timed = TimedSearch(whole, guess, speed, self.images)
+            fit = timed.fit(self.seconds)
+            fits = 0 if fit is None else fit.trials
+        return FolderSearch(
+            recipe=recipe,
+            seconds=self.seconds,
+            workers=self.workers,
+            timed=timed,
+            fits=fits,
+            no_weights=self.no_weights,
+            why_size=taken.why,
+            has_usual_length=not recipe.target_is_open and "target.epochs" not in self.settings,
+        )
 
-    def _timed(self, recipe: Recipe, speed: Speed) -> TimedSearch:
-        whole, guess = with_usual_length(recipe, self.images.trained)
-        return TimedSearch(whole, guess, speed, self.images)
-
-    def _recipe(self, network: _Network, epochs: int | str, trials: int) -> Recipe:
+    def _recipe(
+        self, backbone: str, taken: InputProposal, epochs: int | str, trials: int
+    ) -> Recipe:
         """The recipe with a network and a length of its target, and what the user says."""
-        is_long = self.request.seconds > LONG_S
-        where = self.said.data.name
-        table = {
-            "name": self.said.name,
+        is_long = self.seconds > LONG_S
+        chosen: dict[str, Any] = {
             "space": "plug_and_play" if trials >= MANY_TRIALS else "small",
-            "backbone": {"name": network.backbone},
-            "data": {
-                "name": where,
-                "size": network.input.size,
-                "fit": network.input.fit,
-                "channels": network.input.channels,
-                "broken_images": "skip",
-            },
-            "target": {
-                **target_table("scratch" if self.weights is None else "weights"),
-                "epochs": epochs,
-            },
-            "training": self._training(network.backbone),
-            "latency": {"session_seconds": 3.0 if is_long else 1.0},
-            "search": {"trials": trials, "confirm_seeds": 2 if is_long else 1},
+            "backbone.name": backbone,
+            "data.size": taken.size,
+            "data.fit": taken.fit,
+            "data.channels": taken.channels,
+            "data.broken_images": "skip",
+            "target.start": "scratch" if self.weights is None else "pretrained",
+            "target.weights": None if self.weights is None else "default",
+            "target.epochs": epochs,
+            "latency.session_seconds": 3.0 if is_long else 1.0,
+            "search.trials": trials,
+            "search.confirm_seeds": 2 if is_long else 1,
         }
-        return recipe_from(table, where=where, overrides=dict(self.request.settings))
+        stated = PRESET_STATED & self.settings.keys()
+        # the preset for trained weights says it all
+        if self.weights is None or stated:
+            task = tasks.find(tasks.USUAL_TASK, backbone)
+            pace = tasks.usual_pace(task, "folder:", self.images.trained)
+            chosen["training.batch_size"] = pace.batch_size
+            chosen["training.augment"] = [{"name": "flip"}, {"name": "crop", "padding": 4}]
+        if self.weights is None and not stated and (preset := _preset(backbone)) is not None:
+            chosen["training.preset"] = preset
+        return self.recipe(chosen)
 
-    def _training(self, backbone: str) -> dict[str, Any]:
-        """How a network is trained, as far as the user does not say it."""
-        stated = PRESET_STATED & self.request.settings.keys()
-        if self.weights is not None and not stated:
-            # the preset for trained weights says it all
-            return {}
-        task = tasks.find(tasks.USUAL_TASK, backbone)
-        pace = tasks.usual_pace(task, "folder:", self.images.trained)
-        preset = None if stated else _preset(backbone)
-        return {
-            "batch_size": pace.batch_size,
-            "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
-            **({} if preset is None else {"preset": preset}),
-        }
+
+def plan_folder(request: FolderRequest) -> FolderSearch:
+    """Chooses the search of a folder of images, or takes up the one that was begun before.
+
+    Raises:
+        DataError: it is no folder of one folder per class, or too much for the time.
+        BackboneError: the published weights that it is to start from are not there.
+    """
+    said = request.said
+    begun = begun_study(said.name, request.storage)
+    if begun is not None and begun.recipe.data.name == said.data.name:
+        return FolderSearch(
+            recipe=begun.recipe,
+            seconds=request.seconds,
+            workers=request.workers,
+            known=begun.candidates,
+        )
+    options: list[FolderSearch] = []
+    for backbone, taken in request.networks():
+        options.append(request.search(backbone, taken))
+        if options[-1].fits >= request.enough:
+            break
+    chosen = options[-1]
+    if chosen.fits < request.enough:
+        chosen = max(options, key=lambda option: option.fits)
+    if chosen.fits == 0:
+        least_s = min(option.timed.least_s for option in options if option.timed)
+        raise DataError(
+            f"'{request.folder}' is too much for {duration(request.seconds)} here: the shortest"
+            f" search takes {duration(least_s)}, so give it --time {math.ceil(least_s / 60)}m, or a"
+            " smaller backbone"
+        )
+    if request.weights is not None and chosen is not options[0]:
+        return replace(chosen, whole=options[0].timed)
+    return chosen
 
 
 @functools.cache
@@ -365,7 +347,7 @@ def _preset(backbone: str) -> str | None:
     return usual_preset(build(section, input_shape=(3, side, side), classes=10))
 
 
-def _epoch_s(recipe: Recipe, folder: _Folder) -> float:
+def _epoch_s(recipe: Recipe, folder: FolderRequest) -> float:
     """Seconds of an epoch of the bare backbone, by a few steps of its training on noise, which
     costs as much as photographs in memory. Raises BackboneError: the published weights that it is
     to start from are not there.
@@ -373,7 +355,7 @@ def _epoch_s(recipe: Recipe, folder: _Folder) -> float:
     section = recipe.target_training
     shape = (recipe.data.channels or 3, *height_and_width(recipe.data.size or 64))
     classes = len(folder.inventory.classes)
-    device = pick_device(folder.request.device)
+    device = pick_device(folder.device)
     count = max(2, round(min(section.step_size, folder.images.trained)))
     noise = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
     split = Split(
@@ -387,25 +369,8 @@ def _epoch_s(recipe: Recipe, folder: _Folder) -> float:
     dataset = Dataset("noise", split, split, names, shape, "", lambda: split)
     published = section.start == "pretrained" and section.weights == "default"
     model = build(recipe.backbone, input_shape=shape, classes=classes, pretrained=published)
-    threads = threads_for(section, workers=folder.request.workers)
+    threads = threads_for(section, workers=folder.workers)
     return epoch_seconds(section, dataset, model, folder.images, device=device, threads=threads)
-
-
-def _chosen(request: FolderRequest, options: list[_Option]) -> _Option:
-    """The last option, if it fits well; else the one with the most candidates. Raises DataError:
-    nothing fits.
-    """
-    if options[-1].fits_well:
-        return options[-1]
-    fitting = [(option.fit.trials, option) for option in options if option.fit is not None]
-    if fitting:
-        return max(fitting, key=lambda pair: pair[0])[1]
-    least_s = min(option.timed.least_s for option in options)
-    raise DataError(
-        f"'{request.folder}' is too much for {duration(request.seconds)} here: the shortest search"
-        f" takes {duration(least_s)}, so give it --time {math.ceil(least_s / 60)}m, or a smaller"
-        " backbone"
-    )
 
 
 # ---------------------------------------------------------------------------------- how it is said
@@ -430,8 +395,8 @@ def folder_lines(
     lines = [Line(_network_text(recipe, search.timed.speed), "backbone")]
     if search.why_size:
         lines.append(Line(search.why_size))
-    if search.shrunk is not None:
-        lines.append(Line(_shrunk_text(recipe.data.size, search.shrunk), "shrunk"))
+    if search.whole is not None:
+        lines.append(Line(_shrunk_text(recipe.data.size, search.whole), "shrunk"))
     if search.no_weights:
         lines.append(Line(_no_weights_text(search.no_weights), "weights"))
     lines.append(Line(f"{_target_text(search, search.timed.guess)}{to_change}", "target"))
@@ -455,20 +420,21 @@ def _network_text(recipe: Recipe, speed: Speed) -> str:
     return f"{recipe.backbone.name}{side}{by}: {epoch} an epoch, {speed.workers} at a time"
 
 
-def _pixels(size: InputSize) -> str:
+def _pixels(size: InputSize | None) -> str:
+    assert size is not None
     height, width = height_and_width(size)
     return f"{height} × {width}"
 
 
-def _shrunk_text(size: InputSize | None, shrunk: Shrunk) -> str:
+def _shrunk_text(size: InputSize | None, whole: TimedSearch) -> str:
     """What it costs that images are smaller than those of the weights: in a training of five epochs
     with AdamW at a rate of .001, on 575 photographs of five classes.
     """
-    taken = "smaller ones" if size is None else _pixels(size)
     return (
-        f"images of {taken} pixels instead of {_pixels(shrunk.own)}, for lack of time. This usually"
-        " costs much: EfficientNet-Lite0 reached 87 % at 224 × 224 and 78 to 79 % at 96 × 96 in"
-        f" five epochs. --time {math.ceil(shrunk.enough_s / 60)}m would do for all pixels"
+        f"images of {_pixels(size)} pixels instead of {_pixels(whole.recipe.data.size)}, for lack"
+        " of time. This usually costs much: EfficientNet-Lite0 reached 87 % at 224 × 224 and 78 to"
+        f" 79 % at 96 × 96 in five epochs. --time {math.ceil(whole.least_s / 60)}m would do for all"
+        " pixels"
     )
 
 
@@ -503,6 +469,9 @@ def folder_as_json(search: FolderSearch, estimate: SearchEstimate | None) -> dic
     recipe = search.recipe
     target = recipe.target_training
     is_known = not recipe.target_is_open
+    shrunk = None
+    if search.whole is not None:
+        shrunk = {"own": search.whole.recipe.data.size, "enough_s": search.whole.least_s}
     shared: dict[str, Any] = {"study": recipe.name, "trials": recipe.search.trials}
     if estimate is not None:
         shared = estimate_as_json(estimate)
@@ -514,7 +483,7 @@ def folder_as_json(search: FolderSearch, estimate: SearchEstimate | None) -> dic
         "searched_epochs": recipe.training.rungs[-1] if is_known else None,
         "backbone": recipe.backbone.name,
         "size": recipe.data.size,
-        "shrunk": None if search.shrunk is None else asdict(search.shrunk),
+        "shrunk": shrunk,
         "no_weights": search.no_weights,
         "seconds": search.seconds,
         "workers": search.workers,

@@ -125,21 +125,21 @@ def test_images_are_as_large_as_those_of_the_weights_and_shrink_only_for_lack_of
     else:
         monkeypatch.setattr(image_folder, "no_weights", lambda backbone: None)
     small = planned(Path("photos"), 9000.0, **named)
-    assert small.shrunk is not None
-    whole_s = small.shrunk.enough_s
+    assert small.whole is not None
+    whole_s = small.whole.least_s
     shares = (0.3, 0.4, 0.6, 1.01)
     found = [planned(Path("photos"), share * whole_s, **named) for share in shares]
     sides = [search.recipe.data.size for search in found]
     assert sides == [96, 128, 160, OWN_SIDE]
     assert all(search.recipe.target.start == "pretrained" for search in found)
-    assert found[-1].shrunk is None
+    assert found[-1].whole is None
     assert not found[-1].no_weights
     for search in found[:-1]:
-        shrunk = search.shrunk
-        assert shrunk is not None
-        assert shrunk.own == OWN_SIDE
-        assert shrunk.enough_s == pytest.approx(whole_s, rel=0.01)
-        assert f"--time {math.ceil(shrunk.enough_s / 60)}m" in said(search)
+        whole = search.whole
+        assert whole is not None
+        assert whole.recipe.data.size == OWN_SIDE
+        assert whole.least_s == pytest.approx(whole_s, rel=0.01)
+        assert f"--time {math.ceil(whole.least_s / 60)}m" in said(search)
     with pytest.raises(DataError, match="too much"):
         planned(Path("photos"), 0.1 * whole_s, **named)
 
@@ -169,7 +169,7 @@ def test_small_images_are_enlarged_to_half_the_size_of_the_weights_at_most(
     epoch_s(by_pixels)
     search = planned(photos, 36_000, **{"backbone.name": NET, "target.weights": weights})
     assert search.recipe.data.size == 128
-    assert search.shrunk is None
+    assert search.whole is None
 
 
 def test_a_stated_size_stays_and_is_timed_once(photos: Path, epoch_s: Any, weights: str) -> None:
