@@ -102,17 +102,17 @@ def _draw(sampler: BaseSampler, study: Study, trial: FrozenTrial, space: Space) 
     return values
 
 
-def at_random(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001 - all are called with it
+def at_random(*, seed: int, **_: int) -> BaseSampler:
     """Optuna's random sampler."""
     return RandomSampler(seed=seed)
 
 
-def tpe(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001 - all are called with it
+def tpe(*, seed: int, **_: int) -> BaseSampler:
     """Optuna's TPE, all sites together."""
     return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
-def gp(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001 - all are called with it
+def gp(*, seed: int, **_: int) -> BaseSampler:
     """Optuna's Gaussian process, for objectives with noise."""
     return GPSampler(seed=seed, deterministic_objective=False)
 
