@@ -8,7 +8,7 @@ the rest. Files are copied: either study can be deleted.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.propose.untried import distributions
-from nas_attn.space.placement import Placement
 from nas_attn.storage.copying import Copies, copy_files, copy_results
 from nas_attn.storage.heartbeat import Heartbeat
 from nas_attn.storage.opening import OpenStudy
@@ -123,13 +122,19 @@ def take_over(opened: OpenStudy, source: OpenStudy) -> TakenOver:
         StudyError: a worker has begun in the new one.
     """
     plan = study_plan(opened.store)
-    same = _same_protocols(opened, source)
-    rows = _candidates(plan, source) if SEARCH in same else []
+    protocols = _same_protocols(opened, source)
+    keys = _same_networks(plan, source)
+    same_limits = plan.recipe.limits == source.recipe.limits
+    rows = [
+        row
+        for row in source.store.candidates()
+        if SEARCH in protocols and row.key in keys and (same_limits or row.state != "infeasible")
+    ]
     with _alone(opened, f"taking over from study {source.store.name}") as lease:
         _add_trials(opened, rows, plan)
         copies = Copies(
-            protocols=same,
-            keys=_same_networks(plan, source),
+            protocols=protocols,
+            keys=keys,
             candidates={row.key: row.baseline for row in rows},
             latencies=opened.recipe.latency == source.recipe.latency,
         )
@@ -147,48 +152,31 @@ def _same_protocols(opened: OpenStudy, source: OpenStudy) -> frozenset[str]:
     """Training protocols of the source that the new study has, too, or gets: those of another
     length, and others that only one study names.
     """
-    wanted = _protocols(opened)
     same = set()
-    for name, text in _protocols(source).items():
-        if name not in wanted:
+    names = {SEARCH, TARGET_PROTOCOL, *source.store.protocols.all()}
+    if opened.recipe.target_is_open or source.recipe.target_is_open:
+        # of a length that is not found yet, nothing is known
+        names.remove(TARGET_PROTOCOL)
+    for name in names:
+        text = kept_text(source.store, name)
+        if name not in (SEARCH, TARGET_PROTOCOL) and opened.store.protocols.get(name) is None:
             opened.store.protocols.put(name, text)
-        if wanted.get(name, text) == text:
+        if kept_text(opened.store, name) == text:
             same.add(name)
     return frozenset(same)
-
-
-def _protocols(opened: OpenStudy) -> dict[str, str]:
-    """Training protocol -> how it trains."""
-    names = [SEARCH, TARGET_PROTOCOL, *opened.store.protocols.all()]
-    texts = {name: kept_text(opened.store, name) for name in names}
-    if opened.recipe.target_is_open:
-        # of a length that is not found yet, nothing is known
-        texts[TARGET_PROTOCOL] = ""
-    return texts
 
 
 def _same_networks(plan: Plan, source: OpenStudy) -> frozenset[str]:
     """Keys of the source's networks that are equal ones in the new study."""
     placements = {row.key: row.placement for row in source.store.candidates()}
     placements |= {row.run.key: row.run.placement for row in source.store.queue.rows()}
-    return frozenset(key for key, one in placements.items() if _is_same(plan, key, one))
-
-
-def _is_same(plan: Plan, key: str, placement: Placement) -> bool:
-    try:
-        return plan.resolved(placement).key == key
-    except PlacementError:
-        return False
-
-
-def _candidates(plan: Plan, source: OpenStudy) -> list[CandidateRow]:
-    """The source's candidates that the new study takes over, by trial."""
-    same_limits = plan.recipe.limits == source.recipe.limits
-    return [
-        row
-        for row in source.store.candidates()
-        if _is_same(plan, row.key, row.placement) and (same_limits or row.state != "infeasible")
-    ]
+    same = set()
+    for key, placement in placements.items():
+        # another space may have no such site
+        with suppress(PlacementError):
+            if plan.resolved(placement).key == key:
+                same.add(key)
+    return frozenset(same)
 
 
 def _add_trials(opened: OpenStudy, rows: Collection[CandidateRow], plan: Plan) -> None:
