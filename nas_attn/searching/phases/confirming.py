@@ -97,20 +97,11 @@ class Further(TaskSource, ABC):
         """Runs of candidates with all seeds (-> backbone) that are not in the queue."""
         there = {row.run.identity for row in self.queue.rows(protocol=SEARCH)}
         views = list(views)
-        runs = []
-        for seed, number in backbones.items():
-            for view in views:
-                runs.append(
-                    Run(
-                        view.key,
-                        view.placement,
-                        seed,
-                        number,
-                        purpose=self.purpose,
-                        priority=LATER_PRIORITY,
-                        round=round,
-                    )
-                )
+        runs = [
+            Run(view.key, view.placement, seed, number, SEARCH, self.purpose, LATER_PRIORITY, round)
+            for seed, number in backbones.items()
+            for view in views
+        ]
         return [run for run in runs if run.identity not in there]
 
 

@@ -56,30 +56,18 @@ def order(
     if epochs is not None:
         training = training.model_copy(update={"rungs": [epochs]})
     protocol = TARGET_PROTOCOL if epochs is None else keep_protocol(store, training, recipe.data)
-    done = []
-    for row in store.queue.rows(protocol=protocol, state="done"):
-        if is_kept(store, row.run):
-            done.append(row.run)
+    rows = store.queue.rows(protocol=protocol, state="done")
+    done = [row.run for row in rows if is_kept(store, row.run)]
     runs: list[Run] = []
     for key, placement in networks.items():
         mine = sorted((run for run in done if run.key == key), key=lambda run: run.seed)[:seeds]
-        seeds_there = {run.seed for run in mine}
-        numbers = []
-        for n in range(FIRST_RETRAINING, FIRST_RETRAINING + seeds):
-            if recipe.first_seed + n not in seeds_there:
-                numbers.append(n)
-        for number in numbers[: seeds - len(mine)]:
-            mine.append(
-                Run(
-                    key,
-                    placement,
-                    recipe.first_seed + number,
-                    0,
-                    protocol,
-                    RETRAIN,
-                    RETRAIN_PRIORITY,
-                )
-            )
+        there = {run.seed for run in mine}
+        first = recipe.first_seed + FIRST_RETRAINING
+        fresh = [seed for seed in range(first, first + seeds) if seed not in there]
+        mine += [
+            Run(key, placement, seed, 0, protocol, RETRAIN, RETRAIN_PRIORITY)
+            for seed in fresh[: seeds - len(mine)]
+        ]
         runs += mine
     return RetrainingOrder(protocol, tuple(runs))
 
@@ -101,10 +89,11 @@ def results(
     """Each run with its score on the validation split, or the reason why it has none."""
     last = len(protocol_recipe(store, wanted.protocol).training.rungs) - 1
     rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
-    scores = {}
-    for s in store.scores(protocol=wanted.protocol):
-        if s.score.rung == last:
-            scores[(s.key, s.score.seed, s.backbone)] = s
+    scores = {
+        (s.key, s.score.seed, s.backbone): s
+        for s in store.scores(protocol=wanted.protocol)
+        if s.score.rung == last
+    }
     return [
         (
             run,

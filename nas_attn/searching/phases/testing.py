@@ -24,7 +24,6 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import METRICS
-from nas_attn.recipe.units import duration
 from nas_attn.searching.prepare.clock import TESTING
 from nas_attn.searching.prepare.fitting import LAST_SHARE
 from nas_attn.searching.worker.worker import TaskSource, Worker, how_it_failed
@@ -212,26 +211,10 @@ class Testing(Validation):
     @override
     def want(self, lease: Lease) -> bool:
         if not _has_test(self.store):
-            self._begin()
+            family = test_in_time(self.worker)
+            if family is not None:
+                begin(self.worker.opened, family)
         return super().want(lease)
-
-    def _begin(self) -> None:
-        """Begins the test, unless there is no time, nothing to test, or no test split."""
-        worker = self.worker
-        ends_at = self.store.settings.ends_at
-        block = block_of(worker)
-        if ends_at is None or block is None:
-            return
-        family, block_s = block
-        blocks = min(MOST_BLOCKS, int(CAUTION * (ends_at - worker.opened.database.now()) / block_s))
-        if blocks >= FEWEST_BLOCKS:
-            begin(worker.opened, replace(family, blocks=blocks))
-            return
-        worker.say(
-            f"no time for a test: the shortest, of {FEWEST_BLOCKS} blocks, takes"
-            f" {duration(FEWEST_BLOCKS * block_s)}; test it later with nas-attn test"
-            f" {self.store.name}"
-        )
 
 
 def _has_test(store: StudyStore) -> bool:
@@ -241,32 +224,30 @@ def _has_test(store: StudyStore) -> bool:
     return bool(unfinished(store)) or any((row.finished_at or 0.0) > begins_at for row in rows)
 
 
-def block_of(worker: Worker) -> tuple[Family, float] | None:
-    """What the test at the end of a search would compare now, and the seconds that all workers
-    together need for a block. None if there is nothing to test (any more), no test split, or no run
-    yet.
+def test_in_time(worker: Worker) -> Family | None:
+    """The test for which the rest of a search's time is enough. None if there is none, nothing to
+    test (any more), no test split, or no run yet.
     """
     opened = worker.opened
+    ends_at = worker.store.settings.ends_at
     epoch_s = seconds_per_epoch(worker.store)
     try:
         check_test_split(opened.recipe)
         family = family_of(
-            opened,
-            answer(worker.store),
-            study_plan(opened.store),
-            ValidationRequest(blocks=FEWEST_BLOCKS),
+            opened, answer(worker.store), study_plan(opened.store), ValidationRequest()
         )
     except (DataError, StudyError):
         return None
-    if epoch_s is None or any(
-        family.comparisons[0] in before.comparisons for before in families(worker.store)
-    ):
+    tested = any(family.comparisons[0] in before.comparisons for before in families(worker.store))
+    if ends_at is None or epoch_s is None or tested:
         return None
     each_s = [
         seconds_per_epoch(worker.store, network.key) or epoch_s for network in family.networks
     ]
-    epochs = opened.recipe.target_training.rungs[-1]
-    return family, sum(each_s) * epochs / worker.store.workers.at_once()
+    block_s = sum(each_s) * family.epochs / worker.store.workers.at_once()
+    left_s = CAUTION * (ends_at - opened.database.now())
+    blocks = min(MOST_BLOCKS, int(left_s / block_s))
+    return replace(family, blocks=blocks) if blocks >= FEWEST_BLOCKS else None
 
 
 def is_test_due(worker: Worker) -> bool:
@@ -279,7 +260,4 @@ def is_test_due(worker: Worker) -> bool:
         return False
     left_s = settings.ends_at - now
     hardly_any = left_s < (settings.ends_at - settings.test_from) * LAST_SHARE / TESTING
-    if hardly_any or _has_test(worker.store):
-        return True
-    block = block_of(worker)
-    return block is not None and FEWEST_BLOCKS * block[1] <= CAUTION * left_s
+    return hardly_any or _has_test(worker.store) or test_in_time(worker) is not None

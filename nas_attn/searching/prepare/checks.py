@@ -15,7 +15,7 @@ from nas_attn.system.importing import PYTHON, load_object
 from nas_attn.training.evaluators import Evaluator, find_evaluator
 from nas_attn.training.images import keep_or_compare
 from nas_attn.training.numerics import execution_on
-from nas_attn.training.plan import Build, Plan, check_limits
+from nas_attn.training.plan import Build, check_limits
 from nas_attn.training.starts import given_weights, pick_device, read_weights, wanted_weights
 
 
@@ -37,7 +37,8 @@ def check(plan: SearchPlan) -> None:
             given_weights(networks, needed)
     user_trials(plan.networks, plan.tried)
     if plan.study is None or wanted_weights(recipe):
-        check_weights(plan.networks)
+        for note in read_weights(plan.networks):
+            warnings.warn(note, NasAttnWarning, stacklevel=2)
 
 
 def check_here(
@@ -62,11 +63,3 @@ def check_here(
     if recipe.training.evaluator is not None and evaluator is None:
         find_evaluator(recipe.training.evaluator)
     check_sampler(recipe.search.sampler)
-
-
-def check_weights(plan: Plan) -> None:
-    """Reads the weights that a recipe names, and warns of partial matches. Raises BackboneError:
-    they do not fit. Raises RecipeError: there are learning rates for another number of stages.
-    """
-    for note in read_weights(plan):
-        warnings.warn(note, NasAttnWarning, stacklevel=2)

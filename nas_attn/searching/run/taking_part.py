@@ -65,10 +65,13 @@ def work(opened: OpenStudy, options: Options) -> Ending:
             f" nas-attn resume {name}"
         )
     if options.only is None and opened.recipe.target_is_open:
-        ended = _find_length(opened, options)
+        ended = with_worker(opened, options, lambda worker: worker.run([FindingLength(worker)]))
         if ended is not Ending.COMPLETE:
             return ended
-        opened = _with_its_length(opened)
+        # with the recipe that names its target's length, on the sites found already
+        plan = study_plan(opened.store)
+        opened = renewed(opened)
+        study_plan(opened.store, plan)
     return _take_part(opened, options)
 
 
@@ -111,18 +114,6 @@ def _take_part(opened: OpenStudy, options: Options) -> Ending:
                 sweep_weights(opened, current or answer(opened.store), keep)
             opened.store.set(swept=state)
     return ended
-
-
-def _find_length(opened: OpenStudy, options: Options) -> Ending:
-    """Takes part in finding how long the target trains; why it ended, as `work` does."""
-    return with_worker(opened, options, lambda worker: worker.run([FindingLength(worker)]))
-
-
-def _with_its_length(opened: OpenStudy) -> OpenStudy:
-    """The study with the recipe that names its target's length, on the sites found already."""
-    changed = renewed(opened)
-    study_plan(changed.store, study_plan(opened.store))
-    return changed
 
 
 def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Ending]) -> Ending:
