@@ -104,7 +104,9 @@ class Search(TaskSource):
         entered = (covered or begun >= LATE * planned) and self._family.enter(trials)
         last = min(planned // EVERY_NEAR, MOST_NEAR)
         if not waiting and not entered and begun >= planned - last:
-            self._enter_near()
+            near = near_answer(self.store, self.bench.plan)
+            if near is not None:
+                self.book.enqueue(self.space.values(near), {TRIED: near.text})
         exhausted = covered and not entered
         if exhausted != self._is_exhausted:
             # so that no command advises to go on
@@ -149,11 +151,6 @@ class Search(TaskSource):
             f"the limits cannot be met: even '{least.placement}' is beyond them ({least.reason}),"
             " and so is what is left; set higher limits in a new study"
         )
-
-    def _enter_near(self) -> None:
-        near = near_answer(self.store, self.bench.plan)
-        if near is not None:
-            self.book.enqueue(self.space.values(near), {TRIED: near.text})
 
     @property
     def _is_exhausted(self) -> bool:

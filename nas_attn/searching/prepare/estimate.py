@@ -54,8 +54,6 @@ from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
 
-DAY_S = 86_400.0
-
 
 @dataclass(frozen=True, slots=True)
 class ImageCounts:
@@ -456,12 +454,9 @@ def _size(estimate: SearchEstimate) -> str:
 def _whole(estimate: SearchEstimate, epoch_s: float, total_s: float) -> str:
     epoch = f"{epoch_s:.1f} s" if epoch_s < 10 else duration(epoch_s)
     pruning = "pruning and " if estimate.pruned else ""
-    shorter = ""
-    if total_s > DAY_S:
-        shorter = "; a limit on its time ends it earlier, fewer candidates or epochs shorten it"
     return (
         f"one epoch takes about {epoch} here; the whole search about {duration(total_s)} with one"
-        f" worker, less with {pruning}more workers{shorter}"
+        f" worker, less with {pruning}more workers"
     )
 
 

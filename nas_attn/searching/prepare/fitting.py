@@ -91,11 +91,6 @@ class Fit:
     # in which the best candidate meets its rivals and the bare backbone, about, if no test is run
     rounds: int = 0
 
-    @property
-    def pairs(self) -> int:
-        """Of the best candidate and the bare backbone, about."""
-        return 1 + self.rounds
-
 
 def fitted(
     seconds: float,

@@ -6,7 +6,6 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -16,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_attn.model.coding import Codes, Coding, Names
 from nas_attn.model.functions import Learner, Value
 from nas_attn.searching.propose.halving import RUNG_ATTRIBUTE, signs_of
+from nas_attn.storage.trial_book import FIXED, known_params
 
 Space = dict[str, CategoricalDistribution]
 Distributions = dict[str, BaseDistribution]
@@ -127,7 +127,7 @@ class History:
         placed = {n: place for n, place in codes.items() if place is not None}
         self.tried = set(placed.values())
         self.proposals = sum(
-            trial.number < number and bool(trial.params) and not known_before(trial)
+            trial.number < number and bool(trial.params) and FIXED not in trial.system_attrs
             for trial in ended
         )
         excesses = {trial.number: trial.constraints for trial in ended if trial.constraints}
@@ -142,7 +142,7 @@ class History:
         self._learn_limits(placed, excesses)
 
     def _placed(self, trial: FrozenTrial) -> Placed | None:
-        codes = self.coding.encode({**known_before(trial), **trial.params})
+        codes = self.coding.encode(known_params(trial))
         if codes is None and not trial.params:
             # proposed by another thread of this process, which has not told Optuna yet
             return self.given.get(trial.number)
@@ -193,9 +193,3 @@ class History:
             # an excess is allowed up to 0; what is only met (0) or not (1) is predicted between
             bound = 0.5 if set(excess.values()) == {0.0, 1.0} else 0.0
             self.bounds.append((learner, bound))
-
-
-def known_before(trial: FrozenTrial) -> Mapping[str, Any]:
-    """The values with which a trial was enqueued; none of a proposed one."""
-    fixed: Mapping[str, Any] = trial.system_attrs.get("fixed_params", {})
-    return fixed
