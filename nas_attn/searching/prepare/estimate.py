@@ -441,6 +441,11 @@ def estimate_as_json(estimate: SearchEstimate) -> dict[str, Any]:
     return fields
 
 
+def epoch_text(seconds: float) -> str:
+    """How long an epoch takes."""
+    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
+
+
 def _size(estimate: SearchEstimate) -> str:
     inside = estimate.trials - estimate.outside
     outside = f" and {estimate.outside} outside the search space" if estimate.outside else ""
@@ -452,11 +457,10 @@ def _size(estimate: SearchEstimate) -> str:
 
 
 def _whole(estimate: SearchEstimate, epoch_s: float, total_s: float) -> str:
-    epoch = f"{epoch_s:.1f} s" if epoch_s < 10 else duration(epoch_s)
     pruning = "pruning and " if estimate.pruned else ""
     return (
-        f"one epoch takes about {epoch} here; the whole search about {duration(total_s)} with one"
-        f" worker, less with {pruning}more workers"
+        f"one epoch takes about {epoch_text(epoch_s)} here; the whole search about"
+        f" {duration(total_s)} with one worker, less with {pruning}more workers"
     )
 
 

@@ -32,7 +32,6 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section, recipe_from, study_name
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.sections import FEW_VALIDATED, InputSize, height_and_width
-from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.target import AUTO
 from nas_attn.recipe.task import InputProposal
 from nas_attn.recipe.units import duration
@@ -41,6 +40,7 @@ from nas_attn.searching.prepare.estimate import (
     SearchEstimate,
     TimedSearch,
     epoch_seconds,
+    epoch_text,
     estimate_as_json,
     time_lines,
     with_usual_length,
@@ -412,12 +412,8 @@ def _network_text(recipe: Recipe, speed: Speed) -> str:
         side = f" at {_pixels(recipe.data.size)} pixels"
         if only_side(recipe.backbone.name, recipe.target.weights):
             side += ", the only size that it takes"
-    # where the network needs another optimizer than most
-    training = recipe.target_training
-    by = f", trained by {training.optimizer}" if training.preset == LAYER_NORM_PRESET else ""
-    seconds = speed.epoch_s
-    epoch = f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
-    return f"{recipe.backbone.name}{side}{by}: {epoch} an epoch, {speed.workers} at a time"
+    epoch = epoch_text(speed.epoch_s)
+    return f"{recipe.backbone.name}{side}: {epoch} an epoch, {speed.workers} at a time"
 
 
 def _pixels(size: InputSize | None) -> str:

@@ -36,34 +36,21 @@ def keep_length_protocol(store: StudyStore, recipe: Recipe, epochs: int, rate: f
         store.protocols.put(name, protocol_text(training, recipe.data))
 
 
-def same_length(store: StudyStore, recipe: Recipe) -> str | None:
-    """Names the protocol of the trainings for a length that are equal to the search's.
-
-    Args:
-        store: the study.
-        recipe: of the search.
-
-    Returns:
-        The name; None where the search trains otherwise, or for a length that was not tried.
-    """
-    rungs = recipe.training.rungs
-    name = length_protocol(rungs[-1], recipe.training.rate_factor)
-    if len(rungs) != 1 or not searched_as_target(recipe) or store.protocols.get(name) is None:
-        return None
-    wanted = protocol_text(recipe.target_training, recipe.data)
-    return name if kept_text(store, name) == wanted else None
-
-
 def known_score(bench: Workbench, run: Run) -> Score | None:
     """Gives the result of a run of the search from an equal training for a length, in the same
-    arithmetic; None without one.
+    arithmetic; None without one, and where the search trains otherwise.
     """
-    if run.placement != BARE or run.protocol != SEARCH:
+    recipe = bench.recipe
+    store = bench.store
+    rungs = recipe.training.rungs
+    name = length_protocol(rungs[-1], recipe.training.rate_factor)
+    if run.placement != BARE or run.protocol != SEARCH or bench.arithmetic is None:
         return None
-    name = same_length(bench.store, bench.recipe)
-    if name is None or bench.arithmetic is None:
+    if len(rungs) != 1 or not searched_as_target(recipe) or store.protocols.get(name) is None:
         return None
-    scores = bench.store.scores(run.key, protocol=name, with_correct=True, with_answers=True)
+    if kept_text(store, name) != protocol_text(recipe.target_training, recipe.data):
+        return None
+    scores = store.scores(run.key, protocol=name, with_correct=True, with_answers=True)
     for stored in scores:
         text = stored.score.arithmetic
         same_run = (stored.score.seed, stored.backbone) == (run.seed, run.backbone)
