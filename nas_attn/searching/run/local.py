@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from nas_attn.errors import (
@@ -31,37 +30,45 @@ WORKERS_GRACE_S = 60.0
 HURRY_S = 5.0
 
 
-@dataclass
 class Child:
-    name: str
-    process: subprocess.Popen[bytes]
-    orders: Orders
-    # its warnings, and why it ended
-    report: Reading
-    # passes on what it says
-    reader: threading.Thread | None = None
+    """A worker in a process of its own, whose output is passed on."""
+
+    def __init__(
+        self, told: Told, process: subprocess.Popen[bytes], say: Callable[[str], None]
+    ) -> None:
+        self.name = told.name
+        self.process = process
+        self.orders = Orders(process.stdin)
+        # its warnings, and why it ended
+        self.report = Reading(Path(told.report))
+        self._say = say
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        output = self.process.stdout
+        assert output is not None
+        with output:
+            for line in output:
+                self._say(line.decode("utf-8", "backslashreplace").rstrip())
 
     @property
     def works(self) -> bool:
         return self.process.poll() is None
 
-    def listen(self, say: Callable[[str], None]) -> None:
-        """Passes on what it says, until `close`."""
-        self.reader = threading.Thread(target=_read, args=(self, say), daemon=True)
-        self.reader.start()
-
     def close(self) -> None:
-        """Closes its pipes, once it has ended."""
+        """Ends it, if it still runs, and closes its pipes."""
+        self.process.kill()
         self.orders.close()
-        if self.reader is not None:
-            self.reader.join(timeout=5)
+        self._reader.join(timeout=5)
+        self.pass_warnings_on()
 
-    def pass_warnings_on(self, say: Callable[[str], None]) -> None:
+    def pass_warnings_on(self) -> None:
         """Says its warnings, unless another worker or this process has said the same."""
         for warning in self.report.warnings():
             if warning not in NasAttnWarning.said:
                 NasAttnWarning.said.add(warning)
-                say(f"{WARNING}{warning}")
+                self._say(f"{WARNING}{warning}")
 
     @property
     def status(self) -> int:
@@ -97,18 +104,16 @@ def run_workers(opened: OpenStudy, workers: int, options: Options) -> Ending:
         prefix="nas_attn-workers-", ignore_cleanup_errors=True
     ) as reports:
         for number, device in enumerate(devices_of(options.device, workers), 1):
-            report = Path(reports, f"{number}.jsonl")
-            its = Told(f"worker {number}", str(report), told | {"device": device})
+            report = str(Path(reports, f"{number}.jsonl"))
+            its = Told(f"worker {number}", report, told | {"device": device})
             # Apart, so that Ctrl-C reaches the workers through us, once.
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             process = start_worker(opened, its, **pipes, **apart())
-            children.append(Child(its.name, process, Orders(process.stdin), Reading(report)))
+            children.append(Child(its, process, options.say))
         return _attend(children, options)
 
 
 def _attend(children: list[Child], options: Options) -> Ending:
-    for child in children:
-        child.listen(options.say)
     try:
         _wait(children, options)
     except KeyboardInterrupt:
@@ -116,10 +121,8 @@ def _attend(children: list[Child], options: Options) -> Ending:
         raise
     finally:
         for child in children:
-            # only those that are left after an exception here
-            child.process.kill()
+            # only those that are left after an exception here still run
             child.close()
-            child.pass_warnings_on(options.say)
     codes = [child.status for child in children]
     endings = [child.report.ending for child in children if child.report.ending is not None]
     # the latter by nas-attn stop
@@ -144,14 +147,6 @@ def _of_all(endings: Collection[Ending]) -> Ending:
     return next(ending for ending in order if ending in endings)
 
 
-def _read(child: Child, say: Callable[[str], None]) -> None:
-    output = child.process.stdout
-    assert output is not None
-    with output:
-        for line in output:
-            say(line.decode("utf-8", "backslashreplace").rstrip())
-
-
 def _wait(children: list[Child], options: Options) -> None:
     """Until all workers have ended; passes on the request to stop, and ends those that do not
     follow it in time.
@@ -159,7 +154,7 @@ def _wait(children: list[Child], options: Options) -> None:
     asked: float | None = None
     while True:
         for child in children:
-            child.pass_warnings_on(options.say)
+            child.pass_warnings_on()
         if not any(child.works for child in children):
             return
         time.sleep(0.1)

@@ -27,13 +27,13 @@ from nas_attn.errors import OperationError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import local, taking_part
-from nas_attn.searching.worker.ending import Ending, Reading, Report
+from nas_attn.searching.run.worker_process import Told
+from nas_attn.searching.worker.ending import Ending, Report
 from nas_attn.searching.worker.presence import Presence, stop_workers
 from nas_attn.searching.worker.stopping import (
     STOP_SIGNALS,
     TOGETHER_S,
     WHERE_UNUSED,
-    Orders,
     interruptible,
 )
 from nas_attn.searching.worker.worker import TaskSource, Worker
@@ -229,7 +229,7 @@ def test_a_worker_that_is_done_but_slow_to_leave_is_no_error(
     )
     said: list[str] = []
     options = taking_part.Options(say=said.append)
-    children = [local.Child("worker 1", process, Orders(process.stdin), Reading(report))]
+    children = [local.Child(Told("worker 1", str(report), {}), process, said.append)]
     with when(lambda: said, options.stop.set):
         if done:
             assert local._attend(children, options) == "stopped"
