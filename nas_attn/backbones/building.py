@@ -129,8 +129,7 @@ def load_weights(model: nn.Module, path: str, *, same_norms: bool = False) -> li
     Returns a sentence for each thing that a user should know of what is used, mostly none.
 
     Args:
-        path: `.pt`, `.pth` (tensors only: nothing in the file is executed), `.safetensors` or
-            `.npz`.
+        path: `.pt`, `.pth` (tensors only: nothing in the file is executed) or `.safetensors`.
         same_norms: refuse weights with a trained BatchNorm for a model whose norms are frozen.
 
     Raises:

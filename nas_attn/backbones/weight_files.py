@@ -11,7 +11,7 @@ import io
 import itertools
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,6 @@ from nas_attn.backbones.torchvision_detectors import PREDICTORS
 from nas_attn.errors import BackboneError, CheckpointError, few, first_line, several, shorten
 from nas_attn.system.paths import user_path
 
-WRAPPERS = (
-    *("state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights"),
-    *("ema", "ema_state_dict", "model_ema", "state_dict_ema", "params_ema"),
-)
-"""Keys of a state_dict in training programs' files; the first existing one is used."""
 WRAPPING = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 """Parts of a parameter's name that torch.compile, FSDP and activation checkpointing insert."""
 COUNTER = "num_batches_tracked"
@@ -34,9 +29,8 @@ COUNTER = "num_batches_tracked"
 EXTRA = "_extra_state"
 """Last part of the name of a module's state that is not a tensor."""
 UNNEEDED = (COUNTER, EXTRA)
-AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.", "n_averaged")
-"""Prefixes of names that are only for training: auxiliary heads, the counter of an average."""
-_DEPTH = 4
+AUXILIARY = ("aux", "Aux", "n_averaged")
+"""Beginnings of names that are only for training: auxiliary heads, the counter of an average."""
 _SAVE = "torch.save(model.state_dict(), FILE)"
 THIS_BACKBONE = "give the weights of this backbone, or name the backbone that they belong to"
 
@@ -80,19 +74,19 @@ def unpack(blob: bytes) -> Mapping[str, Any]:
 
 
 def read_state(path: str) -> tuple[Mapping[str, Any], list[str]]:
-    """Gives the unwrapped state_dict of a file, and a sentence if the file has more of them.
+    """Gives the first state_dict in a file, and a sentence if the file has more of them.
 
-    The file is `.npz`, `.safetensors`, or what `torch.save` wrote; nothing in it is executed.
+    The file is `.safetensors`, or what `torch.save` wrote; nothing in it is executed.
 
     Raises:
         BackboneError: the file does not exist, cannot be read or holds something else.
     """
-    shown = shorten(path)
+    where = f"weights '{shorten(path)}'"
     file = user_path(path, what="weights file", error=BackboneError)
     try:
         file.open("rb").close()
     except OSError as error:
-        raise BackboneError(f"weights file '{file}' cannot be read: {error.strerror}") from None
+        raise BackboneError(f"{where} cannot be read: {error.strerror}") from None
     try:
         with warnings.catch_warnings():
             # torch's warnings about old formats are of no use here
@@ -103,23 +97,26 @@ def read_state(path: str) -> tuple[Mapping[str, Any], list[str]]:
     except Exception:
         # the readers may raise any error; torch's tells how to run what is in the file
         raise BackboneError(
-            f"weights file '{shown}' is damaged, or holds more than plain tensors: use a file"
-            f" written by {_SAVE}"
+            f"{where} are damaged, or hold more than plain tensors: use a file written by {_SAVE}"
         ) from None
-    state, notes = _unwrapped(loaded, f"weights '{shown}'")
+    states = dict(_states(loaded))
+    if not states:
+        what = type(loaded).__name__
+        if isinstance(loaded, Mapping) and loaded:
+            what += f" of {few(list(map(str, loaded)))}"
+        raise BackboneError(
+            f"{where}: a {what} is no state_dict (names and tensors): use a file written by {_SAVE}"
+        )
+    key, state = next(iter(states.items()))
+    notes = [f"{where}: it has {few(list(states))}; {key} is used"] if len(states) > 1 else []
     bare = {
-        ".".join(part for part in str(name).split(".") if part not in WRAPPING): value
+        ".".join(part for part in name.split(".") if part not in WRAPPING): value
         for name, value in state.items()
     }
     return bare, notes
 
 
 def _read(file: Path) -> Any:
-    if file.suffix == ".npz":
-        import numpy as np
-
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
     if file.suffix != ".safetensors":
         return torch.load(file, map_location="cpu", weights_only=True)
     try:
@@ -129,39 +126,18 @@ def _read(file: Path) -> Any:
     return load_file(str(file))
 
 
-def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
-    """(The state_dict inside, a sentence where it is one of several.)"""
-    notes: list[str] = []
-    for _ in range(_DEPTH):
-        if _is_state(loaded):
-            return loaded, notes
-        if not isinstance(loaded, Mapping):
-            break
-        inside = {
-            key: value
-            for key, value in loaded.items()
-            if _is_state(value)
-            or (isinstance(value, Mapping) and any(_is_state(value.get(k)) for k in WRAPPERS))
-        }
-        known = [key for key in WRAPPERS if key in inside]
-        if not known and len(inside) != 1:
-            break
-        if len(known) > 1:
-            notes.append(f"{where}: it has {few(known)}; {known[0]} is used")
-        loaded = inside[known[0]] if known else next(iter(inside.values()))
-    what = type(loaded).__name__
-    if isinstance(loaded, Mapping) and loaded:
-        what += f" of {few(list(map(str, loaded)))}"
-    raise BackboneError(
-        f"{where}: a {what} is no state_dict (names and tensors): use a file written by {_SAVE}"
-    )
-
-
-def _is_state(value: Any) -> bool:
-    """Whether it is a table of names and tensors; counters and extra state are allowed."""
-    if not isinstance(value, Mapping):
-        return False
-    return 2 * sum(isinstance(entry, Tensor) for entry in value.values()) > len(value)
+def _states(loaded: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The tables of names and tensors in a file, each with its name there. An optimizer's lie
+    behind numbers, and are none.
+    """
+    if not isinstance(loaded, Mapping) or not all(isinstance(name, str) for name in loaded):
+        return
+    # counters and extra state are no tensors
+    if 2 * sum(isinstance(value, Tensor) for value in loaded.values()) > len(loaded):
+        yield key, loaded
+        return
+    for name, value in loaded.items():
+        yield from _states(value, f"{key}.{name}" if key else name)
 
 
 def require_same_norms(model: nn.Module, state: Mapping[str, Any], *, where: str) -> None:
@@ -210,73 +186,63 @@ def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, An
             " bare backbone: give the bare backbone's weights (export the placement none)"
         )
     own = model.state_dict()
-    heads = tuple(f"{path}." for path in _last_layers(model))
-    needed = [name for name in own if not name.endswith(UNNEEDED)]
-    body = [name for name in needed if not name.startswith(heads)] or needed
-    given, notes = _without_prefix(state, body)
-    first = next((name for name in needed if own[name].ndim == 4), "")
-    if first in given and _is_like(given[first], own[first], but=1):
+    heads = new_for_other_classes(model)
+    needed = {name: value for name, value in own.items() if not name.endswith(UNNEEDED)}
+    body = [name for name in needed if not name.startswith(heads)] or list(needed)
+    given, notes = _without_prefix(state, body[0])
+    first = next((name for name in needed if needed[name].ndim == 4), "")
+    if first and _differing(given.get(first), needed[first]) == [1]:
         channels = own[first].shape[1]
         notes.append(said_channels(given[first].shape[1], channels))
         given[first] = other_channels(given[first], channels)
     anew = []
     for name in needed:
-        value = given.get(name)
-        if name.startswith((*heads, *PREDICTORS)) and (
-            value is None or _is_like(value, own[name], but=0)
-        ):
+        missing = name not in given
+        if name.startswith(heads) and (missing or _differing(given[name], own[name]) == [0]):
             given[name] = _new(name, own[name], heads)
-            if value is None or name.startswith(PREDICTORS):
+            if missing or name.startswith(PREDICTORS):
                 anew.append(name)
     if anew:
         notes.append(f"they have no {few(anew, letters=80)} for these classes: such start anew")
-    _require_all(given, {name: own[name] for name in needed})
-    known = {name: value for name, value in given.items() if name in own}
-    others = [name for name in given.keys() - own if not name.endswith(UNNEEDED)]
-    others = [name for name in others if not name.startswith((*AUXILIARY, *heads))]
+    _require_fit(given, needed)
+    ignored = (*AUXILIARY, *heads)
+    others = [n for n in given.keys() - own if not (n.endswith(UNNEEDED) or n.startswith(ignored))]
     if others:
         raise ValueError(f"the backbone has no {few(sorted(others), letters=120)}: {THIS_BACKBONE}")
-    return {**own, **known}, notes
+    return {**own, **{name: value for name, value in given.items() if name in own}}, notes
 
 
-def _is_like(given: Any, own: Tensor, *, but: int | None = None) -> bool:
-    """Whether a value is a plain tensor of a network's own shape and kind; `but`: with another size
-    in this dimension.
+def _differing(given: Any, own: Tensor) -> list[int] | None:
+    """The dimensions in which a value is of another size than a network's tensor; None: it is no
+    tensor of its kind.
     """
-    if (
-        not isinstance(given, Tensor)
-        or given.is_meta
-        or given.is_quantized
-        or given.layout != torch.strided
-        or own.is_floating_point() != given.is_floating_point()
-        or own.ndim != given.ndim
-    ):
-        return False
-    different = [at for at, size in enumerate(own.shape) if size != given.shape[at]]
-    return different == ([] if but is None else [but])
+    if not isinstance(given, Tensor) or given.ndim != own.ndim:
+        return None
+    if given.is_meta or given.layout != own.layout:
+        return None
+    if given.is_floating_point() != own.is_floating_point():
+        return None
+    return [at for at, size in enumerate(own.shape) if size != given.shape[at]]
 
 
-def _require_all(given: Mapping[str, Any], needed: Mapping[str, Tensor]) -> None:
+def _require_fit(given: Mapping[str, Any], needed: Mapping[str, Tensor]) -> None:
     """Raises ValueError: weights lack some of a network, have another shape, or are not finite."""
-    for name, own in needed.items():
-        shape = getattr(given.get(name), "shape", own.shape)
-        if shape != own.shape:
-            raise ValueError(
-                f"'{name}' has shape {tuple(shape)}, the network's is {tuple(own.shape)}:"
-                f" {THIS_BACKBONE}"
-            )
-    missing = [name for name, own in needed.items() if not _is_like(given.get(name), own)]
+    differing = {name: _differing(given.get(name), own) for name, own in needed.items()}
+    for name in filter(differing.get, needed):
+        shapes = f"{tuple(given[name].shape)}, the network's is {tuple(needed[name].shape)}"
+        raise ValueError(f"'{name}' has shape {shapes}: {THIS_BACKBONE}")
+    missing = [name for name in needed if differing[name] is None]
     if missing:
         raise ValueError(
             f"they have no {few(missing, letters=120)} of this backbone's shape and type:"
             f" {THIS_BACKBONE}"
         )
-    for name in needed:
-        if not torch.isfinite(given[name]).all():
-            raise ValueError(
-                f"'{name}' holds values that are not finite, as after a training that diverged:"
-                " give earlier weights"
-            )
+    infinite = [name for name in needed if not torch.isfinite(given[name]).all()]
+    if infinite:
+        raise ValueError(
+            f"'{infinite[0]}' holds values that are not finite, as after a training that diverged:"
+            " give earlier weights"
+        )
 
 
 def _new(name: str, own: Tensor, heads: Sequence[str]) -> Tensor:
@@ -288,19 +254,19 @@ def _new(name: str, own: Tensor, heads: Sequence[str]) -> Tensor:
     which the first steps diverge (Lin et al., 1708.02002, section 3.3). So does a layer that
     computes its weight from others, which may not be zero.
     """
-    plain = [f"{head}{kind}" for head in heads for kind in ("weight", "bias")]
-    zero = name.endswith(".weight") if name.startswith(PREDICTORS) else name in plain
+    if name.startswith(PREDICTORS):
+        zero = name.endswith(".weight")
+    else:
+        zero = name in {f"{head}{kind}" for head in heads for kind in ("weight", "bias")}
     return torch.zeros_like(own) if zero else own
 
 
-def _without_prefix(
-    state: Mapping[str, Any], body: Sequence[str]
-) -> tuple[dict[str, Any], list[str]]:
-    """(The part of a state_dict with this network's names, without the prefix that a surrounding
-    program gave them; a note if other names are ignored.)
+def _without_prefix(state: Mapping[str, Any], first: str) -> tuple[dict[str, Any], list[str]]:
+    """(The part of a state_dict with this network's names, of which one is `first`, without the
+    prefix that a surrounding program gave them; a note if other names are ignored.)
     """
-    prefixes = [name.removesuffix(body[0]) for name in state if name.endswith(f".{body[0]}")]
-    prefix = next((p for p in prefixes if all(f"{p}{name}" in state for name in body)), "")
+    prefixes = [name.removesuffix(first) for name in state if f".{name}".endswith(f".{first}")]
+    prefix = min(prefixes, key=len, default="")
     inside = {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }

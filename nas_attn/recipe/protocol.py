@@ -120,8 +120,8 @@ class TrainingSection(Section):
     out: as the target.
     """
     weights: str | None = None
-    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors`, `.npz`), or `default` for
-    the library's published weights. Left out: those of the target.
+    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors`), or `default` for the
+    library's published weights. Left out: those of the target.
     """
     init: Literal["paper", "identity"] = "identity"
     """Modules start in their published form or as the identity; in trained weights, the published
