@@ -106,6 +106,18 @@ def _idle(modules: tuple[Participation, ...], resolved: ResolvedPlacement) -> st
     return ""
 
 
+@dataclass(slots=True)
+class _Told:
+    """What an evaluator says of a rung beside its metrics."""
+
+    network: nn.Module | None = None
+    """That is scored; None: the model."""
+    right: NDArray[np.bool_] | None = None
+    """(images,) whether the model is right."""
+    lost: str = ""
+    """Why the trained weights are not in the model; empty if they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluatorRun:
     """A run, as an evaluator gets it: what to train, how far, and where to keep files."""
@@ -126,18 +138,16 @@ class EvaluatorRun:
     device: str
     split: str = "validation"
     """With `test`, nothing is trained: the model is the one of the last rung."""
-    networks: list[nn.Module] = field(default_factory=list, repr=False, compare=False)
-    flags: list[NDArray[np.bool_]] = field(default_factory=list, repr=False, compare=False)
-    asked: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
     last: int = 0
     """Epochs in all at the last rung."""
-    lost: list[str] = field(default_factory=list, repr=False, compare=False)
+    asked: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+    _told: _Told = field(default_factory=_Told, repr=False, compare=False)
 
     def elsewhere(self, why: str) -> None:
         """Reports that the trained weights are not in the model, and why: then they cannot be kept
         or exported.
         """
-        self.lost[:] = [why]
+        self._told.lost = why
 
     @property
     def stopping(self) -> bool:
@@ -154,7 +164,7 @@ class EvaluatorRun:
         """Names the scored network, if it is not the model (averaged weights); its attention must
         take part.
         """
-        self.networks.append(network)
+        self._told.network = network
 
     def right(self, flags: Sequence[bool] | NDArray[Any] | torch.Tensor) -> None:
         """Reports for each image of the split, in a fixed order, whether the model is right:
@@ -169,7 +179,7 @@ class EvaluatorRun:
                 "run.right takes one true or false for each image, not an array of shape"
                 f" {held.shape}"
             )
-        self.flags[:] = [held.astype(bool)]
+        self._told.right = held.astype(bool)
 
 
 ROUNDING = 1e-6
@@ -270,7 +280,7 @@ class EvaluatorTrainer:
                     scores.append(self._one(model, run))
                     plain = [score.as_plain() for score in scores]
                     job.slot.save(json.dumps(plain).encode(), epochs)
-                    self.lost = "".join(begun.lost)
+                    self.lost = begun._told.lost
                 if not job.callbacks.on_rung(scores[rung]):
                     break
         return tuple(scores)
@@ -330,10 +340,11 @@ class EvaluatorTrainer:
         wall_began = time.perf_counter()
         process_began = time.process_time()
         self._network = None
-        run.flags.clear()
+        told = run._told
+        told.right = None
         if self._reports is None:
             # One that yields may name its network once.
-            run.networks.clear()
+            told.network = None
         try:
             metrics = self._metrics(model, run)
         except (NasAttnError, Interrupted, StopNow):
@@ -359,10 +370,11 @@ class EvaluatorTrainer:
             wall_s=time.perf_counter() - wall_began,
             device_s=time.process_time() - process_began,
         )
-        self._network = run.networks[-1] if run.networks else None
-        for flags in run.flags:
-            score = replace(score, correct=np.packbits(flags).tobytes(), examples=len(flags))
-        return score
+        self._network = told.network
+        if told.right is None:
+            return score
+        right = np.packbits(told.right).tobytes()
+        return replace(score, correct=right, examples=len(told.right))
 
 
 def _values(metrics: object, run: EvaluatorRun) -> dict[str, float]:
@@ -385,9 +397,9 @@ def _values(metrics: object, run: EvaluatorRun) -> dict[str, float]:
         values[name] = float(value)
         if is_share(name):
             values[name] = _share(name, float(value), run)
-    for flags in run.flags:
+    if run._told.right is not None:
         name = share_of_images()
-        share = float(flags.mean())
+        share = float(run._told.right.mean())
         if abs(metrics.get(name, share) - share) > ACCURACY_TOLERANCE:
             raise TrainingError(
                 f"the evaluator returned {name} = {metrics[name]!r} for '{run.placement}', but told"

@@ -28,7 +28,7 @@ from nas_attn.errors import (
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.recipe.tables import OWN_SIDE, Costs
+from nas_attn.recipe.tables import Costs
 from nas_attn.space.placement import BARE, Assignment, Placement, ResolvedPlacement
 from nas_attn.space.search_space import BACKBONE_SITE
 from nas_attn.storage.artifacts import (
@@ -288,7 +288,6 @@ class Workbench:
         # outside `own_fault`: this failure is not the candidate's
         self.start_weights(run.backbone)
         with own_fault("training it", self.device):
-            self._require_same_size(run.key)
             model = self.start(resolved, run.seed, run.backbone)
 
             def on_rung(score: Score) -> bool:
@@ -453,18 +452,6 @@ class Workbench:
             self._weights = self._trained_weights(backbone)
         self._kept = kept
         return self._weights
-
-    def _require_same_size(self, key: str) -> None:
-        """Raises TrainingError: an earlier version has counted and timed a network on images of the
-        study's size, not of its own.
-        """
-        candidate = self.store.candidate(key)
-        cost = None if candidate is None else candidate.cost
-        if self.own.input_shape != self.plan.input_shape and cost and OWN_SIDE not in cost:
-            raise TrainingError(
-                "an earlier version has compared it at the study's input size, and it takes images"
-                f" of {self.own.input_shape[1]} pixels: compare it in a new study"
-            )
 
     def _trained_weights(self, backbone: int) -> Mapping[str, Any]:
         """Weights that the study has trained. Raises BackboneLost: they must be trained first."""
