@@ -9,6 +9,7 @@ this, `keep_attention` wraps four functions of ultralytics.
 import functools
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from typing import Any, TypeGuard
 from weakref import WeakSet
 
@@ -169,14 +170,7 @@ def _plain(resolved: ResolvedPlacement) -> dict[str, Any]:
     """A placement as plain values for YAML, with paths relative to the layers."""
     modules = [
         [
-            [
-                point.path.removeprefix("model."),
-                point.channels,
-                point.height,
-                point.width,
-                point.replaces,
-                point.branch,
-            ],
+            [point.path.removeprefix("model."), *astuple(point)[1:]],
             [[choice.type, dict(choice.knobs)] for choice in choices],
         ]
         for point, choices in resolved.modules

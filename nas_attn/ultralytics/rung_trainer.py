@@ -8,7 +8,6 @@ mAP on the validation images.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from nas_attn.system.processes import cores
 from nas_attn.training.evaluators import Evaluator, EvaluatorRun
 from nas_attn.ultralytics import train_attention
 from nas_attn.ultralytics.caches import caches_read_safely
-from nas_attn.ultralytics.networks import parts_of
+from nas_attn.ultralytics.networks import parts_of, quiet
 
 THEIR_METRICS = {"map50_95": "metrics/mAP50-95", "map50": "metrics/mAP50"}
 """Our metrics -> theirs."""
@@ -307,16 +306,12 @@ def left_alone() -> Iterator[None]:
     """Restores afterwards what ultralytics changes in the whole process; inside, it logs only
     warnings, and runs no code of its caches.
     """
-    from ultralytics.utils import LOGGER
     from ultralytics.utils.torch_utils import unset_deterministic
 
     threads = torch.get_num_threads()
-    level = LOGGER.level
-    LOGGER.setLevel(logging.WARNING)
     try:
-        with caches_read_safely():
+        with quiet(), caches_read_safely():
             yield
     finally:
         unset_deterministic()
         torch.set_num_threads(threads)
-        LOGGER.setLevel(level)

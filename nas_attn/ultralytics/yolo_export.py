@@ -73,9 +73,6 @@ class BoxesGraph(Graph):
         sides = (outputs - expected)[:, :4].abs().max() / max(x.shape[-2:])
         return torch.cat([sides.view(1), apart(outputs[:, 4:], expected[:, 4:])])
 
-    def worst(self, differences: Tensor) -> float | None:
-        return float(differences.max()) if len(differences) == 2 else super().worst(differences)
-
     def write_onnx(self, order: ExportOrder) -> None:
         """Writes the whole detector, for one image of this side at a time; OperationError if
         ultralytics cannot.

@@ -245,44 +245,60 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
     )
 
 
-@pytest.mark.extras("ultralytics")
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.filterwarnings("ignore")
-def test_a_stopped_training_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
-    """The evaluator asks once after each epoch whether to stop."""
+def trained(folder: Path, epochs: int, stop_at: int = 0) -> tuple[Any, int, nn.Module]:
+    """The scores (None: it left), how often it asked whether to stop, the network. It is told to
+    stop when it asks this often.
+    """
     from nas_attn.system.waiting import Interrupted
     from nas_attn.training.evaluators import EvaluatorRun
     from nas_attn.ultralytics.rung_trainer import detector_evaluator
 
-    table = changed(data=made(tmp_path), training={"rungs": [4]})
-    evaluate = detector_evaluator(recipe_from(table, where="it"))
+    asked = []
 
-    def trained(stop_at: int) -> tuple[Any, int, nn.Module]:
-        """The scores (None: it left), how often it asked, the network."""
-        asked = []
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) == stop_at
 
-        def stop() -> bool:
-            asked.append(1)
-            return len(asked) == stop_at
+    table = changed(data=made(folder), training={"rungs": [epochs]})
+    recipe = recipe_from(table, where="it")
+    model = attended(recipe)
+    run = EvaluatorRun("it", 0, epochs, epochs, 3, folder, "cpu", asked=stop)
+    try:
+        return detector_evaluator(recipe)(model, run), len(asked), model
+    except Interrupted:
+        return None, len(asked), model
 
-        model = attended(recipe_from(table, where="it"))
-        run = EvaluatorRun("it", 0, 4, 4, 3, tmp_path, "cpu", asked=stop)
-        try:
-            return evaluate(model, run), len(asked), model
-        except Interrupted:
-            return None, len(asked), model
 
-    assert trained(stop_at=1)[:2] == (None, 1)
-    # a killed process leaves the file of its last epoch, too
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["epochs"] == 1
-    assert trained(stop_at=2)[:2] == (None, 2)
-    scores, epochs, model = trained(stop_at=0)
-    assert epochs == 1
+def epochs_kept(folder: Path) -> int:
+    """A killed process leaves the file of its last epoch, too."""
+    return int(torch.load(folder / "last.pt", weights_only=True)["epochs"])
+
+
+@pytest.mark.extras("ultralytics")
+@pytest.mark.filterwarnings("ignore")
+def test_a_stop_keeps_the_epoch_and_a_resume_trains_only_the_rest(tmp_path: Path) -> None:
+    """The evaluator asks once after each epoch but the last whether to stop."""
+    assert trained(tmp_path, 2, stop_at=1)[:2] == (None, 1)
+    assert epochs_kept(tmp_path) == 1
+    scores, asked, _ = trained(tmp_path, 2)
+    assert set(scores) == {"map50_95", "map50"}
+    assert (asked, epochs_kept(tmp_path)) == (1, 2)
+
+
+@pytest.mark.extras("ultralytics")
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_that_is_stopped_twice_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
+    assert trained(tmp_path, 4, stop_at=1)[:2] == (None, 1)
+    assert epochs_kept(tmp_path) == 1
+    assert trained(tmp_path, 4, stop_at=2)[:2] == (None, 2)
+    scores, asked, model = trained(tmp_path, 4)
+    assert asked == 1
     assert set(scores) == {"map50_95", "map50"}
     # stopped before the score was stored: nothing is trained again
-    again, epochs, same = trained(stop_at=0)
-    assert (again, epochs) == (scores, 0)
+    again, asked, same = trained(tmp_path, 4)
+    assert (again, asked) == (scores, 0)
     pairs = zip(model.state_dict().values(), same.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
 

@@ -56,11 +56,7 @@ class MultiLabel(TargetsOfImage):
     said = "before sigmoid"
     hints = Hints(
         backbones=Classification.hints.backbones,
-        own_images={
-            "task": "multi-label",
-            "data": "folder:PATH",
-            "backbone": "torchvision:resnet18",
-        },
+        own_images={"task": "multi-label", **Classification.hints.own_images},
     )
 
 
@@ -75,9 +71,5 @@ class Regression(TargetsOfImage):
     said = "in the units of the data"
     hints = Hints(
         backbones=Classification.hints.backbones,
-        own_images={
-            "task": "regression",
-            "data": "folder:PATH",
-            "backbone": "torchvision:resnet18",
-        },
+        own_images={"task": "regression", **Classification.hints.own_images},
     )
