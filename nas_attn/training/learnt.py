@@ -16,10 +16,10 @@ from torch.nn.functional import one_hot
 
 from nas_attn.data.dataset import Dataset, Moments
 from nas_attn.data.inventory import NOT_COUNTED
-from nas_attn.errors import RecipeError, TrainingError, did_you_mean, first_line, shorten
+from nas_attn.errors import RecipeError, TrainingError, first_line, shorten
 from nas_attn.recipe.recipe import Named
 from nas_attn.recipe.task import Task
-from nas_attn.system.importing import load_object
+from nas_attn.training.parameters import torchs_or_own
 
 
 def answer_of(output: object) -> object:
@@ -48,24 +48,11 @@ class OwnLoss:
         masked = len(output) > 1
         self._loss = self._made(named, masked=masked)
         # whether it takes shares of classes only, no class numbers
-        self._shares = False
-        try:
-            self.require(shares=False)
-        except RecipeError:
-            if masked:
-                raise
-            self.require(shares=True)
-            self._shares = True
+        self._shares = not masked and bool(self._refused(shares=False))
+        self.require(shares=self._shares)
 
     def _made(self, named: Named, *, masked: bool) -> Callable[..., Tensor]:
-        kinds = {name: kind for name, kind in vars(nn).items() if name.endswith("Loss")}
-        if ":" not in named.name and named.name not in kinds:
-            raise RecipeError(
-                f"training.loss: torch.nn has no '{named.name}': {did_you_mean(named.name, kinds)}"
-            )
-        make = kinds.get(named.name) or load_object(
-            named.name, what="training.loss", error=RecipeError
-        )
+        make = torchs_or_own(named.name, nn, "training.loss")
         arguments = {
             name: torch.tensor(value) if isinstance(value, list) else value
             for name, value in named.arguments.items()
@@ -80,30 +67,28 @@ class OwnLoss:
         return loss
 
     def require(self, *, shares: bool) -> None:
-        """Computes it once. Raises RecipeError: it cannot be computed for class numbers, or for
-        shares of classes.
-        """
+        """Raises RecipeError: it cannot be computed for class numbers, or for shares of classes."""
+        if refused := self._refused(shares=shares):
+            what = "shares of classes, as MixUp makes them" if shares else "class numbers"
+            raise RecipeError(f"{self._setting} does not take {what}: {refused}")
+
+    def _refused(self, *, shares: bool) -> str:
+        """Why it cannot be computed for class numbers, or for shares; empty if it can."""
         classes = self._output[0]
         # one image more than classes: so a loss that takes one for the other fails
         logits = torch.zeros(classes + 1, *self._output)
         y = torch.zeros(classes + 1, *self._output[1:], dtype=torch.long)
-        what = "class numbers"
-        if shares:
-            y = one_hot(y, classes).float()
-            what = "shares of classes, as MixUp makes them"
-        refused = f"{self._setting} does not take {what}"
         try:
             with warnings.catch_warnings():
                 # about shapes that do not fit: these raise an error here
                 warnings.simplefilter("ignore")
-                value = self._loss(logits, y)
+                value = self._loss(logits, one_hot(y, classes).float() if shares else y)
         except Exception as error:
             # anybody's loss
-            raise RecipeError(f"{refused}: {shorten(first_line(error))}") from None
-        if not isinstance(value, Tensor) or value.ndim:
-            raise RecipeError(
-                f"{refused}: it must give one number for a batch: leave out reduction"
-            )
+            return shorten(first_line(error))
+        if isinstance(value, Tensor) and not value.ndim:
+            return ""
+        return "it must give one number for a batch: leave out reduction"
 
     def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
         if isinstance(self._loss, nn.Module):

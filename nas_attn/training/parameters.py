@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -224,13 +225,7 @@ def _optimizer(
     groups: list[dict[str, Any]], section: TrainingSection, rate: float, *, fused: bool
 ) -> torch.optim.Optimizer:
     name = section.optimizer
-    kinds = {key: kind for key, kind in vars(torch.optim).items() if isinstance(kind, type)}
-    if ":" not in name and name not in kinds:
-        raise RecipeError(
-            f"torch.optim has no optimizer '{name}' (training.optimizer):"
-            f" {did_you_mean(name, kinds)}"
-        )
-    make = kinds.get(name) or load_object(name, what="training.optimizer", error=RecipeError)
+    make = torchs_or_own(name, torch.optim, "training.optimizer")
     arguments = {"lr": rate, **_arguments(section)}
     if fused and "foreach" not in arguments:
         arguments.setdefault("fused", True)
@@ -242,6 +237,19 @@ def _optimizer(
         ) from None
     assert isinstance(optimizer, torch.optim.Optimizer)
     return optimizer
+
+
+def torchs_or_own(name: str, module: ModuleType, setting: str) -> Any:
+    """The class of this name in a module of torch, or a user's object, `package.module:object`.
+    Raises RecipeError: there is none; `setting` is the key in the recipe.
+    """
+    if ":" in name:
+        return load_object(name, what=setting, error=RecipeError)
+    kinds = {key: kind for key, kind in vars(module).items() if isinstance(kind, type)}
+    if name not in kinds:
+        meant = did_you_mean(name, kinds)
+        raise RecipeError(f"{setting}: {module.__name__} has no '{name}': {meant}")
+    return kinds[name]
 
 
 USUAL_OPTIONS: Mapping[str, Mapping[str, Any]] = {

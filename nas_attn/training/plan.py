@@ -4,11 +4,10 @@ protocols.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -222,34 +221,23 @@ def kept_sites(store: StudyStore) -> Kept | None:
         return None
     content = json.loads(store.sites)
     channels, height, width = content["input_shape"]
-    return Kept(
-        (channels, height, width),
-        content["classes"],
-        tuple(_site(entry) for entry in content["sites"]),
-    )
+    sites = []
+    for entry in content["sites"]:
+        points = [
+            (position, tuple(Point(*point) for point in there))
+            for position, there in entry["points"].items()
+        ]
+        sites.append(Site(**{**entry, "points": tuple(points)}))
+    return Kept((channels, height, width), content["classes"], tuple(sites))
 
 
 def _keep_sites(store: StudyStore, plan: Plan) -> None:
-    content = {
-        "input_shape": plan.input_shape,
-        "classes": plan.classes,
-        "sites": [_entry(site) for site in plan.sites],
-    }
+    sites = []
+    for site in plan.sites:
+        points = {position: [astuple(point) for point in there] for position, there in site.points}
+        sites.append({**asdict(site), "points": points})
+    content = {"input_shape": plan.input_shape, "classes": plan.classes, "sites": sites}
     store.set(sites=json.dumps(content, separators=(",", ":")))
-
-
-def _entry(site: Site) -> dict[str, Any]:
-    points = {}
-    for position, points_there in site.points:
-        points[position] = [list(dataclasses.astuple(point)) for point in points_there]
-    return {"name": site.name, "role": site.role, "macs_share": site.macs_share, "points": points}
-
-
-def _site(entry: Mapping[str, Any]) -> Site:
-    points = []
-    for position, points_there in entry["points"].items():
-        points.append((position, tuple(Point(*point) for point in points_there)))
-    return Site(entry["name"], tuple(points), entry["macs_share"], entry["role"])
 
 
 def plan_for(
