@@ -11,8 +11,8 @@ import hashlib
 import statistics
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import count
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ from nas_attn.data.dataset import Dataset
 from nas_attn.errors import CheckpointError, first_line
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.task import MIXING
-from nas_attn.storage.records import FILLED, Arithmetic, Score
+from nas_attn.storage.records import Arithmetic, Score
+from nas_attn.system.waiting import Interrupted
 from nas_attn.training.checkpoints import Checkpoints, CheckpointSlot
 from nas_attn.training.learnt import learnt_from
 from nas_attn.training.numerics import intra_op_threads
@@ -31,7 +32,6 @@ from nas_attn.training.parameters import (
     frozen,
     plain_order,
     prompt_norms,
-    set_training_mode,
 )
 from nas_attn.training.run import NO_CALLBACKS, Callbacks, Training
 from nas_attn.training.scoring import Scorer
@@ -180,36 +180,29 @@ class Trainer(Scorer):
         """Seconds of one step in a training of so many steps, its images included: in the
         precision, the order in memory and the execution of that training. Trains the network.
         """
-        section = self.section
         self._place(model)
-        times_s = []
-        with self._apart(model, ()):
-            run = Training(self, model, LearningRates(section.learning_rate))
-            torch.set_num_threads(self._thread_number(None))
-            step = run.stepper(steps)
-            set_training_mode(model)
-            untimed = UNTIMED_STEPS if self.device.type == "cuda" else 1
-            began = time.perf_counter()
-            for x, y in self._endless():
-                step(x, y, section.learning_rate, section.accumulate)
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)
-                times_s.append(time.perf_counter() - began)
-                timed_s = times_s[untimed:]
-                if len(timed_s) >= TIMED_STEPS and sum(timed_s) >= TIMED_S:
-                    break
-                began = time.perf_counter()
-        return statistics.median(times_s[untimed:])
+        untimed = UNTIMED_STEPS if self.device.type == "cuda" else 1
+        ended = [time.perf_counter()]
 
-    def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of one epoch of training after the other."""
-        size = self.section.step_size
-        augment = self.section.augmentation
-        filled = self.arithmetic.batches == FILLED
-        for epoch in count():
-            yield from self.dataset.train.epoch(
-                size, seed=0, epoch=epoch, augment=augment, filled=filled
-            )
+        def timed_s() -> list[float]:
+            return [end - begin for begin, end in pairwise(ended)][untimed:]
+
+        def enough() -> bool:
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            ended.append(time.perf_counter())
+            return len(timed_s()) >= TIMED_STEPS and sum(timed_s()) >= TIMED_S
+
+        with self._apart(model, ()), suppress(Interrupted):
+            rates = LearningRates(self.section.learning_rate)
+            run = Training(self, model, rates, callbacks=Callbacks(stop=enough))
+            torch.set_num_threads(self._thread_number(None))
+            run.step = run.stepper(steps)
+            # a rung that is not reached
+            run.progress.end = 10**9
+            while True:
+                run.epoch()
+        return statistics.median(timed_s())
 
     def _thread_number(self, begun: int | None) -> int:
         """Intra-op threads of a run that was begun with so many; None: of a new one. The number
