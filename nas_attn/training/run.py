@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.errors import CheckpointError, DeviceLost, OutOfMemory, TrainingError, first_line
-from nas_attn.storage.records import FILLED, EpochPoint, Score
+from nas_attn.storage.records import FILLED, Arithmetic, EpochPoint, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.checkpoints import Checkpoints
 from nas_attn.training.faults import out_of_memory
@@ -371,7 +371,7 @@ class Training:
 
     def resume(self, state: Mapping[str, Any], rungs: Sequence[int]) -> None:
         """Continues from the payload of a checkpoint. CheckpointError: it was trained towards other
-        rungs, or does not fit.
+        rungs or in another arithmetic, or does not fit.
         """
         try:
             self._restore(state)
@@ -390,6 +390,12 @@ class Training:
             )
 
     def _restore(self, state: Mapping[str, Any]) -> None:
+        kept = Arithmetic.from_text(state["arithmetic"])
+        if kept.comparable != self.scorer.arithmetic.comparable:
+            raise CheckpointError(
+                f"the checkpoint was computed in {kept.precision} by a machine of another kind:"
+                " resume on one of that kind, or start anew"
+            )
         self.model.load_state_dict(state["model"])
         self.average.load(state["average"])
         if self.optimizer:

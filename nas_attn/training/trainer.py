@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.data.dataset import Dataset
-from nas_attn.errors import CheckpointError, first_line
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.task import MIXING
 from nas_attn.storage.records import Arithmetic, Score
@@ -122,9 +121,6 @@ class Trainer(Scorer):
         }
         checkpoints = None if slot is None else Checkpoints(slot, self._identity(model, what))
         state = None if checkpoints is None else checkpoints.read()
-        # in the first studies it was not recorded
-        if state is not None and state.get("arithmetic") is not None:
-            self._require_same(str(state["arithmetic"]))
         self._place(model)
         with self._apart(model, rates.held(model)):
             torch.manual_seed(seed)
@@ -137,20 +133,6 @@ class Trainer(Scorer):
             torch.set_num_threads(run.progress.threads)
             run.through(rungs)
         return run.scores
-
-    def _require_same(self, arithmetic: str) -> None:
-        """Raises CheckpointError: a checkpoint was computed in another arithmetic."""
-        try:
-            kept = Arithmetic.from_text(arithmetic)
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"the checkpoint's arithmetic cannot be read: {first_line(error)}"
-            ) from None
-        if kept.comparable != self.arithmetic.comparable:
-            raise CheckpointError(
-                f"the checkpoint was computed in {kept.precision} by a machine of another kind:"
-                " resume on one of that kind, or start anew"
-            )
 
     def _place(self, model: nn.Module) -> None:
         order = torch.contiguous_format
