@@ -277,7 +277,7 @@ def epochs_kept(folder: Path) -> int:
 @pytest.mark.extras("ultralytics")
 @pytest.mark.filterwarnings("ignore")
 def test_a_stop_keeps_the_epoch_and_a_resume_trains_only_the_rest(tmp_path: Path) -> None:
-    """The evaluator asks once after each epoch but the last whether to stop."""
+    """The evaluator asks once after each epoch whether to stop."""
     assert trained(tmp_path, 2, stop_at=1)[:2] == (None, 1)
     assert epochs_kept(tmp_path) == 1
     scores, asked, _ = trained(tmp_path, 2)
