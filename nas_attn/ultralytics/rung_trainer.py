@@ -73,28 +73,32 @@ def _scores(model: nn.Module, results: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(results[f"{theirs}{of}"]) for name, theirs in THEIR_METRICS.items()}
 
 
-def settings(
-    recipe: Recipe, run: EvaluatorRun, rate: float, task: str = "detect"
-) -> dict[str, Any]:
-    """Returns all settings of a training, so that Ultralytics chooses none by itself.
-
-    Args:
-        recipe: of the study.
-        run: which training: its seed, rung, device and folder.
-        rate: the learning rate's peak.
-        task: in Ultralytics' words.
+def _settings(recipe: Recipe, run: EvaluatorRun, task: str) -> dict[str, Any]:
+    """All settings of a training, so that Ultralytics chooses none by itself; `task`: in its
+    words.
     """
     training = recipe.training
     epochs = training.rungs[-1]
     low = training.precision != "float32" and run.device.startswith("cuda")
+    kind, colon, number = run.device.partition(":")
     return {
-        **_common(recipe, run, task),
+        "task": task,
         "mode": "train",
         # the network itself is handed over
         "model": "given.yaml",
+        "data": str(yolo_files.data_file(recipe.data)),
+        "imgsz": yolo_files.side(recipe.data),
+        "batch": training.batch_size,
+        "device": number if colon else kind.replace("cuda", "0"),
+        "workers": recipe.data.workers or min(8, cores()),
+        "project": str(run.folder),
+        "name": "ultralytics",
+        "exist_ok": True,
+        "plots": False,
+        "verbose": False,
         "epochs": epochs,
         "optimizer": training.optimizer,
-        "lr0": rate,
+        "lr0": training.peak_rate,
         "lrf": 0.01,
         "momentum": (training.optimizer_arguments or {}).get("momentum", 0.9),
         "weight_decay": training.weight_decay,
@@ -114,26 +118,6 @@ def settings(
     }
 
 
-def _common(recipe: Recipe, run: EvaluatorRun, task: str) -> dict[str, Any]:
-    return {
-        "task": task,
-        "data": str(yolo_files.data_file(recipe.data)),
-        "imgsz": yolo_files.side(recipe.data),
-        "batch": recipe.training.batch_size,
-        "device": (
-            run.device.removeprefix("cuda:")
-            if ":" in run.device
-            else run.device.replace("cuda", "0")
-        ),
-        "workers": recipe.data.workers or min(8, cores()),
-        "project": str(run.folder),
-        "name": "ultralytics",
-        "exist_ok": True,
-        "plots": False,
-        "verbose": False,
-    }
-
-
 def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Mapping[str, Any]:
     """Trains to a rung, from the last epoch that was saved; returns the state after it."""
     path = run.folder / "last.pt"
@@ -143,7 +127,7 @@ def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Mapping[str
         return before
     threads = torch.get_num_threads()
     parts = _parts(model)
-    given = settings(recipe, run, recipe.training.peak_rate, parts["task"])
+    given = _settings(recipe, run, parts["task"])
     if before is not None:
         # after a stop inside a rung, else its first epochs' order would come again
         epochs_here = before["epochs"] - (run.epochs - run.new_epochs)
@@ -294,9 +278,8 @@ def _tested(
     network: Any = copied(model).eval()
     network.names = dict(names)
     parts = _parts(model)
-    validator = parts["validator"](
-        args={**_common(recipe, run, parts["task"]), "mode": "val", "split": "test"}
-    )
+    given = {**_settings(recipe, run, parts["task"]), "mode": "val", "split": "test"}
+    validator = parts["validator"](args=given)
     validator(model=network)
     return _scores(model, validator.metrics.results_dict)
 
