@@ -113,11 +113,13 @@ class Benches:
         """The workbench of the search's own protocol, which also counts and measures."""
         return self.of(SEARCH)
 
-    def of(self, protocol: str) -> Workbench:
-        """The workbench of this protocol, for the study's backbone. Raises UserError: something is
-        missing. Raises MeasurementError.
+    def of(self, protocol: str, other: Choice | None = None) -> Workbench:
+        """The workbench of this protocol, for the study's backbone or another one. Raises
+        UserError: something is missing. Raises MeasurementError.
         """
-        if (protocol, None) not in self._made:
+        if (protocol, other) in self._made:
+            return self._made[protocol, other]
+        if other is None:
             store = self.workplace.store
             recipe = protocol_recipe(store, protocol)
             dataset = self._dataset(recipe)
@@ -125,20 +127,16 @@ class Benches:
             now = self.plan.recipe
             if recipe.data != now.data or recipe.network != now.network:
                 plan = plan_for(recipe, dataset, build=self.plan.own_build, kept=kept_sites(store))
-            self._made[protocol, None] = Workbench(plan, dataset, self.workplace, protocol=protocol)
-        return self._made[protocol, None]
+        else:
+            plan = self.of(protocol).plan
+            dataset = self._dataset(plan.like(other).recipe)
+        made = Workbench(plan, dataset, self.workplace, protocol=protocol, other=other)
+        self._made[protocol, other] = made
+        return made
 
     def of_run(self, run: Run) -> Workbench:
         """The workbench that trains a run: of its protocol and its backbone. Raises as `of`."""
-        plan = self.of(run.protocol).plan
-        other = plan.resolved(run.placement).other
-        key = (run.protocol, other)
-        if key not in self._made:
-            dataset = self._dataset(plan.like(other).recipe)
-            self._made[key] = Workbench(
-                plan, dataset, self.workplace, protocol=run.protocol, other=other
-            )
-        return self._made[key]
+        return self.of(run.protocol, self.of(run.protocol).plan.resolved(run.placement).other)
 
     def _dataset(self, recipe: Recipe) -> Dataset | None:
         reading = data_of(tasks.of(recipe))
