@@ -269,29 +269,20 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
 
 
 def _change_input(model: nn.Module, channels: int, name: str) -> None:
-    """Replaces the first convolution by one for other channels; its random weights keep the
-    family's distribution.
+    """Gives the first convolution other channels; its random weights keep the family's
+    distribution.
     """
     import torch
     from torch import nn
 
-    path, old = next(
-        ((p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None)
-    )
-    if old is None or old.groups != 1:
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or first.groups != 1:
         raise BackboneError(
             f"'{name}' cannot take images of {channels} channels: no first convolution was found"
         )
-    settings: dict[str, Any] = {
-        n: getattr(old, n) for n in ("stride", "padding", "dilation", "padding_mode")
-    }
-    kernel: Any = old.kernel_size
-    new = nn.Conv2d(channels, old.out_channels, kernel, bias=old.bias is not None, **settings)
-    with torch.no_grad():
-        new.weight.copy_(old.weight[:, torch.arange(channels) % old.in_channels])
-        if old.bias is not None and new.bias is not None:
-            new.bias.copy_(old.bias)
-    model.set_submodule(path, new)
+    turn = torch.arange(channels) % first.in_channels
+    first.weight = nn.Parameter(first.weight.detach()[:, turn])
+    first.in_channels = channels
 
 
 def timm_network(

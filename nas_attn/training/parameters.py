@@ -187,7 +187,7 @@ def make_optimizer(
         return None
     if fused is None:
         fused = fused_in(section, next(model.parameters()).device)
-    return _optimizer(groups, section, 0.0, fused=fused)
+    return _optimizer(groups, section, fused=fused)
 
 
 def rate_of(name: str, factor: Rate) -> float:
@@ -210,23 +210,22 @@ def check_training(section: TrainingSection) -> None:
             NasAttnWarning,
             stacklevel=2,
         )
-    here = torch.device("cpu")
-    tried: list[dict[str, Any]] = [{"params": [torch.zeros(1, requires_grad=True)]}]
-    _optimizer(tried, section, 0.1, fused=fused_in(section, here))
-    for epochs in (
-        {section.rungs[-1], section.backbone_epochs}
-        if section.start == "backbone"
-        else {section.rungs[-1]}
-    ):
+    # of a network that draws no random weights
+    make_optimizer(nn.LayerNorm(1), section, LearningRates(section.learning_rate))
+    lengths = {section.rungs[-1]}
+    if section.start == "backbone":
+        lengths.add(section.backbone_epochs)
+    for epochs in lengths:
         schedule_factors(section.schedule, epochs, 1, section.learning_rate)
 
 
 def _optimizer(
-    groups: list[dict[str, Any]], section: TrainingSection, rate: float, *, fused: bool
+    groups: list[dict[str, Any]], section: TrainingSection, *, fused: bool
 ) -> torch.optim.Optimizer:
     name = section.optimizer
     make = torchs_or_own(name, torch.optim, "training.optimizer")
-    arguments = {"lr": rate, **_arguments(section)}
+    # each step sets the rate
+    arguments = {"lr": 0.0, **_arguments(section)}
     if fused and "foreach" not in arguments:
         arguments.setdefault("fused", True)
     try:
