@@ -74,7 +74,7 @@ def unpack(blob: bytes) -> Mapping[str, Any]:
 
 
 def read_state(path: str) -> tuple[Mapping[str, Any], list[str]]:
-    """Gives the first state_dict in a file, and a sentence if the file has more of them.
+    """Gives the first state_dict in a file, and a sentence if the file has more of its size.
 
     The file is `.safetensors`, or what `torch.save` wrote; nothing in it is executed.
 
@@ -99,7 +99,10 @@ def read_state(path: str) -> tuple[Mapping[str, Any], list[str]]:
         raise BackboneError(
             f"{where} are damaged, or hold more than plain tensors: use a file written by {_SAVE}"
         ) from None
-    states = dict(_states(loaded))
+    every = dict(_states(loaded))
+    most = max(map(len, every.values()), default=0)
+    # a few tensors are no network
+    states = {key: state for key, state in every.items() if 2 * len(state) > most}
     if not states:
         what = type(loaded).__name__
         if isinstance(loaded, Mapping) and loaded:
@@ -189,7 +192,7 @@ def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, An
     heads = new_for_other_classes(model)
     needed = {name: value for name, value in own.items() if not name.endswith(UNNEEDED)}
     body = [name for name in needed if not name.startswith(heads)] or list(needed)
-    given, notes = _without_prefix(state, body[0])
+    given, notes = _without_prefix(state, body)
     first = next((name for name in needed if needed[name].ndim == 4), "")
     if first and _differing(given.get(first), needed[first]) == [1]:
         channels = own[first].shape[1]
@@ -261,12 +264,15 @@ def _new(name: str, own: Tensor, heads: Sequence[str]) -> Tensor:
     return torch.zeros_like(own) if zero else own
 
 
-def _without_prefix(state: Mapping[str, Any], first: str) -> tuple[dict[str, Any], list[str]]:
-    """(The part of a state_dict with this network's names, of which one is `first`, without the
-    prefix that a surrounding program gave them; a note if other names are ignored.)
+def _without_prefix(
+    state: Mapping[str, Any], body: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """(The part of a state_dict with most of this network's names, without the prefix that a
+    surrounding program gave them; a note if other names are ignored.)
     """
+    first = body[0]
     prefixes = [name.removesuffix(first) for name in state if f".{name}".endswith(f".{first}")]
-    prefix = min(prefixes, key=len, default="")
+    prefix = max(prefixes, key=lambda p: sum(f"{p}{name}" in state for name in body), default="")
     inside = {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }

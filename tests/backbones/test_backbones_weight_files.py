@@ -67,6 +67,11 @@ WRAPPED: dict[str, Callable[[State], Any]] = {
     },
     "model": lambda s: {"model": s},
     "a name of their own": lambda s: {"student": s, "step": 7},
+    "behind a few tensors": lambda s: {
+        "callbacks": {"best": {"epoch=3.ckpt": torch.ones(())}},
+        "state_dict": s,
+    },
+    "beside parts of it": lambda s: {"head": {"aux.conv1.weight": s["conv1.weight"]}, "net": s},
     "in two": lambda s: {"checkpoint": {"model": s, "epoch": 1}},
     "module.": lambda s: named(s, "module."),
     "_orig_mod.": lambda s: named(s, "_orig_mod."),
