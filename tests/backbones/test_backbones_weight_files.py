@@ -71,7 +71,6 @@ WRAPPED: dict[str, Callable[[State], Any]] = {
         "callbacks": {"best": {"epoch=3.ckpt": torch.ones(())}},
         "state_dict": s,
     },
-    "beside parts of it": lambda s: {"head": {"aux.conv1.weight": s["conv1.weight"]}, "net": s},
     "in two": lambda s: {"checkpoint": {"model": s, "epoch": 1}},
     "module.": lambda s: named(s, "module."),
     "_orig_mod.": lambda s: named(s, "_orig_mod."),
@@ -100,7 +99,11 @@ def test_what_is_chosen_is_said(tmp_path: Path, trained: nn.Module) -> None:
     assert same(model, trained)
     (note,) = notes
     assert note.endswith("it has 'state_dict', 'state_dict_ema'; state_dict is used")
-    around = named(state, "model.") | {"criterion.weight": torch.ones(3)}
+    around = {
+        "c.conv1.weight": torch.ones(3),
+        **named(state, "model."),
+        "criterion.weight": torch.ones(3),
+    }
     model, notes = load(tmp_path / "lightning.ckpt", {"state_dict": around})
     assert same(model, trained)
     (note,) = notes
