@@ -369,10 +369,13 @@ class Training:
         with suppress(RuntimeError, CheckpointError):
             self.save()
 
-    def resume(self, state: Mapping[str, Any], rungs: Sequence[int]) -> None:
-        """Continues from the payload of a checkpoint. CheckpointError: it was trained towards other
-        rungs or in another arithmetic, or does not fit.
+    def resume(self, rungs: Sequence[int]) -> None:
+        """Continues from the last checkpoint, if there is one. CheckpointError: it is damaged, was
+        trained towards other rungs or in another arithmetic, or does not fit.
         """
+        state = self.checkpoints.read() if self.checkpoints else None
+        if state is None:
+            return
         try:
             self._restore(state)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:

@@ -38,16 +38,25 @@ class Scorer:
         *,
         device: torch.device | str,
         batch_hook: Callable[[], object] | None = None,
+        threads: int | None = None,
         arithmetic: Arithmetic | None = None,
     ) -> None:
-        """`batch_hook`: called between batches, to yield the device; `arithmetic`: a study's; None:
-        decided here.
+        """Begins with one data set.
+
+        Args:
+            section: the recipe's `[training]`.
+            dataset: the images.
+            device: where networks are trained and scored.
+            batch_hook: called between batches, to yield the device.
+            threads: intra-op threads of new trainings; None: torch's.
+            arithmetic: a study's; None: decided here.
         """
         self.section = section
         self.dataset = dataset
         self.learnt = learnt_from(dataset, section.loss)
         self.device = torch.device(device)
         self.hook = batch_hook or (lambda: None)
+        self.threads = threads
         self.arithmetic = arithmetic or new_arithmetic(section, dataset.task, self.device)
 
     def score(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.data.dataset import Dataset
-from nas_attn.recipe.recipe import Recipe, TrainingSection
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.task import MIXING
-from nas_attn.storage.records import Arithmetic, Score
+from nas_attn.storage.records import Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.checkpoints import Checkpoints, CheckpointSlot
 from nas_attn.training.learnt import learnt_from
@@ -67,22 +67,6 @@ UNTIMED_STEPS = ORDINARY_STEPS + 1
 class Trainer(Scorer):
     """Trains and scores networks on one data set, all under the same settings."""
 
-    def __init__(
-        self,
-        section: TrainingSection,
-        dataset: Dataset,
-        *,
-        device: torch.device | str,
-        batch_hook: Callable[[], object] | None = None,
-        threads: int | None = None,
-        arithmetic: Arithmetic | None = None,
-    ) -> None:
-        """As of a `Scorer`; `threads`: intra-op threads of new trainings; None: torch's."""
-        super().__init__(
-            section, dataset, device=device, batch_hook=batch_hook, arithmetic=arithmetic
-        )
-        self._threads = threads
-
     def fit(
         self,
         model: nn.Module,
@@ -120,15 +104,13 @@ class Trainer(Scorer):
             "backbone_factor": rates.backbone,
         }
         checkpoints = None if slot is None else Checkpoints(slot, self._identity(model, what))
-        state = None if checkpoints is None else checkpoints.read()
         self._place(model)
         with self._apart(model, rates.held(model)):
             torch.manual_seed(seed)
             run = Training(
                 self, model, rates, seed=seed, checkpoints=checkpoints, callbacks=callbacks
             )
-            if state is not None:
-                run.resume(state, rungs)
+            run.resume(rungs)
             run.progress.threads = self._thread_number(run.progress.threads)
             torch.set_num_threads(run.progress.threads)
             run.through(rungs)
@@ -190,11 +172,11 @@ class Trainer(Scorer):
         """Intra-op threads of a run that was begun with so many; None: of a new one. The number
         changes the order of sums, so that a run on a CPU keeps its own.
         """
-        if self._threads is None:
+        if self.threads is None:
             return torch.get_num_threads()
         if begun is not None and self.device.type == "cpu":
             return begun
-        return self._threads
+        return self.threads
 
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
         """Network, data and settings as one text, which a checkpoint must match to be continued."""
