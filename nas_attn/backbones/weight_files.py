@@ -231,7 +231,9 @@ def _differing(given: Any, own: Tensor) -> list[int] | None:
 def _require_fit(given: Mapping[str, Any], needed: Mapping[str, Tensor]) -> None:
     """Raises ValueError: weights lack some of a network, have another shape, or are not finite."""
     differing = {name: _differing(given.get(name), own) for name, own in needed.items()}
-    for name in filter(differing.get, needed):
+    misfits = [name for name in needed if differing[name]]
+    if misfits:
+        name = misfits[0]
         shapes = f"{tuple(given[name].shape)}, the network's is {tuple(needed[name].shape)}"
         raise ValueError(f"'{name}' has shape {shapes}: {THIS_BACKBONE}")
     missing = [name for name in needed if differing[name] is None]
