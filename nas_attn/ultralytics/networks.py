@@ -53,11 +53,9 @@ def detector(
     from nas_attn.ultralytics.rebuilding import keep_attention
 
     keep_attention()
-    if name.endswith(".pt"):
-        refuse_distrusted(section.name, BackboneError)
     with quiet():
         with torch.random.fork_rng(devices=[]):
-            source = call(_wrapper(name), section, name).model
+            source = _opened(section, name).model
         kind = parts_of(source, section.name)["model"]
         if "nas_attn" in source.yaml:
             raise BackboneError(
@@ -76,20 +74,22 @@ def trained_side(name: str) -> int | None:
     """
     if not name.endswith(".pt") or not Path(name).is_file() or find_spec("ultralytics") is None:
         return None
-    section = backbone_section(f"ultralytics:{name}")
-    refuse_distrusted(section.name, BackboneError)
     with quiet():
-        size = call(_wrapper(name), section, name).overrides.get("imgsz")
+        size = _opened(backbone_section(f"ultralytics:{name}"), name).overrides.get("imgsz")
     if size is None:
         return None
     return max(size) if isinstance(size, list | tuple) else int(size)
 
 
-def _wrapper(name: str) -> Any:
-    """Ultralytics' class that opens a YAML or a `.pt` of this name."""
+def _opened(section: BackboneSection, name: str) -> Any:
+    """Ultralytics' wrapper around the network of a YAML or a `.pt`. Raises BackboneError: it cannot
+    be opened, or is a pickle that this process must not read.
+    """
     from ultralytics import RTDETR, YOLO
 
-    return RTDETR if "rtdetr" in Path(name).stem else YOLO
+    if name.endswith(".pt"):
+        refuse_distrusted(section.name, BackboneError)
+    return call(RTDETR if "rtdetr" in Path(name).stem else YOLO, section, name)
 
 
 @contextmanager
