@@ -104,7 +104,6 @@ class Trainer(Scorer):
             "backbone_factor": rates.backbone,
         }
         checkpoints = None if slot is None else Checkpoints(slot, self._identity(model, what))
-        self._place(model)
         with self._apart(model, rates.held(model)):
             torch.manual_seed(seed)
             run = Training(
@@ -116,17 +115,15 @@ class Trainer(Scorer):
             run.through(rungs)
         return run.scores
 
-    def _place(self, model: nn.Module) -> None:
+    @contextmanager
+    def _apart(self, model: nn.Module, held: Collection[str]) -> Iterator[None]:
+        """The trainer's device, to which the model moves in its order in memory, with parameters
+        held fixed; torch's generators and threads are as before afterwards.
+        """
         order = torch.contiguous_format
         if self.arithmetic.memory_format == "channels_last":
             order = torch.channels_last
         model.to(self.device, memory_format=order)  # type: ignore[call-overload]
-
-    @contextmanager
-    def _apart(self, model: nn.Module, held: Collection[str]) -> Iterator[None]:
-        """The trainer's device, with parameters held fixed; torch's generators and threads are as
-        before afterwards.
-        """
         cuda = [self.device] if self.device.type == "cuda" else []
         here = torch.cuda.device(self.device) if cuda else plain_order(model)
         norms = prompt_norms(model)
@@ -144,7 +141,6 @@ class Trainer(Scorer):
         """Seconds of one step in a training of so many steps, its images included: in the
         precision, the order in memory and the execution of that training. Trains the network.
         """
-        self._place(model)
         untimed = UNTIMED_STEPS if self.device.type == "cuda" else 1
         ended = [time.perf_counter()]
 
