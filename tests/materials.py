@@ -135,7 +135,7 @@ def digits_with_boxes(folder: Path, *, seed: int = 0, **options: int) -> Path:
     for part, split in parts.items():
         images, masks, _ = draw_masked(seed, split, chosen)
         for inside in ("images", "labels"):
-            (folder / inside / part).mkdir(parents=True)
+            (folder / inside / part).mkdir(parents=True, exist_ok=True)
         for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
             path = folder / "images" / part / f"{number:06}.png"
             Image.fromarray(image).convert("RGB").save(path)
