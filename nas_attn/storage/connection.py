@@ -18,17 +18,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
-from nas_attn.errors import (
-    NasAttnError,
-    StorageError,
-    StudyError,
-    shorten,
-)
+from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.outages import Outage, T
 from nas_attn.storage.urls import shown_url, storage_url
@@ -138,15 +134,9 @@ class Connector:
         try:
             with self.errors(), self.engine.connect() as connection:
                 yield connection
-        except NasAttnError:
-            raise
-        except (ValueError, TypeError, RecursionError) as error:
-            # A value of another form or type: SQLite keeps any. Other exceptions are our own
-            # mistakes, and pass.
-            what = (
-                "holds a row that cannot be read"
-                f" ({shorten(f'{type(error).__name__}: {error}', 120)})"
-            )
+        except ValidationError as error:
+            # A value of another form or type: SQLite keeps any.
+            what = f"holds a row that cannot be read ({shorten(str(error), 120)})"
             raise StorageError(
                 f"storage '{self}' {what}: restore the database from a backup"
             ) from error

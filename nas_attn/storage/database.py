@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import Json
 from sqlalchemy import Connection, column, delete, func, inspect, select, table
 
 from nas_attn.errors import StorageError, StudyError, did_you_mean
@@ -216,26 +217,18 @@ class Database:
     @repeatable
     def study(self, name: str) -> StudyStore:
         """The study of this name. Raises StudyError, which names the nearest: there is none."""
+        study = tables.StudyTable
+        columns = (study.id, study.name, study.recipe, study.versions, study.created_at)
         with self._connector.read() as connection:
-            row = connection.execute(
-                select(tables.StudyTable).where(tables.StudyTable.name == name)
-            ).one_or_none()
-            versions = {} if row is None else dict(json.loads(row.versions))
-            if row is not None:
-                # only checks that the text is complete
-                json.loads(row.recipe)
-            names = []
+            query = select(*columns).where(study.name == name)
+            row = connection.execute(query).mappings().one_or_none()
             if row is None:
-                names = list(connection.scalars(select(tables.StudyTable.name)))
-        if row is None:
-            raise StudyError(f"there is no study '{name}' in '{self}': {did_you_mean(name, names)}")
-        of = {
-            "name": row.name,
-            "recipe": row.recipe,
-            "versions": versions,
-            "created_at": row.created_at,
-        }
-        return StudyStore(self._connector, id=row.id, **of)
+                near = did_you_mean(name, connection.scalars(select(study.name)))
+                raise StudyError(f"there is no study '{name}' in '{self}': {near}")
+            # of the recipe, only whether the text is complete
+            texts = [(row["versions"], row["recipe"])]
+            ((versions, _),) = read_all(tuple[Json[dict[str, str]], Json[Any]], texts)
+        return StudyStore(self._connector, **{**row, "versions": versions})
 
     @repeatable
     def studies(self) -> list[StudySummary]:

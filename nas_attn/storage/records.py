@@ -1,4 +1,4 @@
-"""What a study stores: scores, latency sessions, candidates, arithmetic. Standard library only."""
+"""What a study stores: scores, latency sessions, candidates, arithmetic."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, Json, PlainValidator
 
 from nas_attn.attention.choice import Knob
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.tables import Costs
+from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE_NAME, Placement
+
+
+def _parsed(text: object) -> Placement:
+    if not isinstance(text, str):
+        raise ValueError(f"a placement is {type(text).__name__}, not text")
+    return parse(text)
+
+
+StoredPlacement = Annotated[Placement, PlainValidator(_parsed)]
+"""A placement that a row has in notation."""
 
 Batches = Literal["filled", "uneven", "own"]
 FILLED: Batches = "filled"
@@ -71,7 +84,7 @@ class Score:
     # Epochs trained so far
     epochs: int
     # `accuracy` (0 to 1), `loss` (mean, nats), an evaluator's own; those of ASIDE
-    metrics: Mapping[str, float]
+    metrics: Json[Mapping[str, float]]
     # Per validation image, right or wrong, as bits (numpy.packbits order)
     correct: bytes | None = None
     # Validation images behind `correct`
@@ -263,7 +276,7 @@ class CandidateRow:
 
     key: str
     # Explicit
-    placement: Placement
+    placement: StoredPlacement
     # Optuna's trial number
     trial: int
     # `running`, `scored`, `pruned`, `infeasible` or `failed`
@@ -271,7 +284,7 @@ class CandidateRow:
     # Name of the baseline (`BaselineName`), None for a searched one
     baseline: str | None
     reason: str
-    cost: Costs | None
+    cost: Annotated[Json[Costs] | None, Field(validation_alias="costs")]
     # Unix seconds, by the database's clock
     created_at: float
     # Likewise; None while it runs

@@ -1,9 +1,8 @@
-"""Records of the store, and how rows become records."""
+"""Records of the store, and how rows become records: by the types of their fields."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -11,9 +10,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from nas_attn.recipe.purposes import SEARCH
-from nas_attn.space.notation import parse
-from nas_attn.space.placement import Placement
-from nas_attn.storage.records import CandidateRow, Session, StoredScore
+from nas_attn.storage.records import StoredPlacement
 
 T = TypeVar("T")
 
@@ -37,7 +34,7 @@ class Run:
     # of the network; `backbone` for one of the study's own
     key: str
     # explicit
-    placement: Placement
+    placement: StoredPlacement
     seed: int
     # number of the trained backbone that it starts from; 0: none
     backbone: int = 0
@@ -132,52 +129,21 @@ class StudySummary:
     lost: bool
 
 
-def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:
-    """Records of rows; other columns are ignored. Raises ValueError: a value of the wrong type,
-    which SQLite allows.
+def read_all(kind: type[T], rows: Iterable[Any]) -> list[T]:
+    """Records of rows; other columns are ignored.
+
+    Args:
+        kind: of the records: a class of them, or a tuple's type.
+        rows: mappings for a class, else sequences.
+
+    Raises:
+        ValidationError: a value of the wrong type or form, which SQLite allows.
     """
-    objects: list[T] = _adapter(kind).validate_python([dict(row) for row in rows])  # type: ignore[arg-type]
-    return objects
+    plain = [dict(row) if isinstance(row, Mapping) else row for row in rows]
+    records: list[T] = _adapter(kind).validate_python(plain)
+    return records
 
 
 @cache
 def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(list[kind])  # type: ignore[valid-type]
-
-
-def _placement(row: Mapping[Any, Any]) -> Placement:
-    text = row["placement"]
-    if not isinstance(text, str):
-        raise ValueError(f"a placement is {type(text).__name__}, not text")
-    return parse(text)
-
-
-def to_candidates(rows: Iterable[Mapping[Any, Any]]) -> list[CandidateRow]:
-    candidates = []
-    for row in rows:
-        cost = json.loads(row["costs"] or "null")
-        candidates.append({**row, "placement": _placement(row), "cost": cost})
-    return read_all(CandidateRow, candidates)
-
-
-def to_scores(rows: Iterable[Mapping[Any, Any]]) -> list[StoredScore]:
-    scores = read_all(
-        StoredScore,
-        ({**row, "score": {**row, "metrics": json.loads(row["metrics"])}} for row in rows),
-    )
-    for score in (stored.score for stored in scores):
-        if score.correct is not None and len(score.correct) != -(-score.examples // 8):
-            raise ValueError(
-                f"a score has {len(score.correct):,} bytes for the results of {score.examples:,}"
-                " images"
-            )
-    return scores
-
-
-def to_runs(rows: Iterable[Mapping[Any, Any]]) -> list[RunRow]:
-    return read_all(RunRow, ({**row, "run": {**row, "placement": _placement(row)}} for row in rows))
-
-
-def to_sessions(documents: Sequence[str]) -> list[Session]:
-    sessions: list[Session] = _adapter(Session).validate_json(f"[{','.join(documents)}]")
-    return sessions

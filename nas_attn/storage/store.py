@@ -16,6 +16,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from pydantic import Json
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, orm, select, true, update
 from sqlalchemy import text as sql_text
 
@@ -31,9 +32,6 @@ from nas_attn.storage.rows import (
     Lease,
     Run,
     read_all,
-    to_candidates,
-    to_scores,
-    to_sessions,
 )
 from nas_attn.storage.work import WAITING, Leases, RunQueue, WorkerBook
 
@@ -291,31 +289,28 @@ class StudyStore(Leases):
                 created_at=self._connector.clock,
             )
             connection.execute(new.on_conflict_do_nothing())
-            row = (
-                connection.execute(select(tables.CandidateTable).where(self._candidate(key)))
-                .mappings()
-                .one()
-            )
-        if row["trial"] != trial:
-            return None
-        return to_candidates([row])[0]
+            row = self._read_candidates(connection, self._candidate(key))[0]
+        return row if row.trial == trial else None
 
     @repeatable
     def candidate(self, key: str) -> CandidateRow | None:
         """The candidate with this key; None if there is none."""
         with self._connector.read() as connection:
-            rows = connection.execute(
-                select(tables.CandidateTable).where(self._candidate(key))
-            ).mappings()
-            return next(iter(to_candidates(rows)), None)
+            return next(iter(self._read_candidates(connection, self._candidate(key))), None)
 
     @repeatable
     def candidates(self) -> list[CandidateRow]:
         """All candidates, by trial."""
-        query = select(tables.CandidateTable).where(tables.CandidateTable.study_id == self._id)
-        query = query.order_by(tables.CandidateTable.trial, tables.CandidateTable.key)
         with self._connector.read() as connection:
-            return to_candidates(connection.execute(query).mappings())
+            return self._read_candidates(connection, true())
+
+    def _read_candidates(
+        self, connection: Connection, which: ColumnElement[bool]
+    ) -> list[CandidateRow]:
+        candidate = tables.CandidateTable
+        query = select(candidate).where(candidate.study_id == self._id, which)
+        ordered = query.order_by(candidate.trial, candidate.key)
+        return read_all(CandidateRow, connection.execute(ordered).mappings())
 
     @repeatable
     def set_cost(self, key: str, cost: Costs, lease: Lease) -> None:
@@ -362,7 +357,7 @@ class StudyStore(Leases):
             connection.execute(update(tables.RunTable).where(waiting).values(state="withdrawn"))
             return True
 
-    def _candidate(self, key: str) -> Any:
+    def _candidate(self, key: str) -> ColumnElement[bool]:
         return and_(tables.CandidateTable.study_id == self._id, tables.CandidateTable.key == key)
 
     @repeatable
@@ -419,7 +414,8 @@ class StudyStore(Leases):
         )
         order = (score.key, score.protocol, score.seed, score.backbone, score.rung)
         with self._connector.read() as connection:
-            return to_scores(connection.execute(query.order_by(*order)).mappings())
+            rows = connection.execute(query.order_by(*order)).mappings()
+            return read_all(StoredScore, ({**row, "score": dict(row)} for row in rows))
 
     @repeatable
     def run_times(self, key: str | None = None) -> list[tuple[int, float]]:
@@ -460,10 +456,9 @@ class StudyStore(Leases):
         if purpose is not None:
             query = query.where(score.purpose == purpose)
         with self._connector.read() as connection:
-            return [
-                (key, seed, arithmetic, {**json.loads(text)})
-                for key, seed, arithmetic, text in connection.execute(query)
-            ]
+            return read_all(
+                tuple[str, int, str | None, Json[dict[str, float]]], connection.execute(query)
+            )
 
     @repeatable
     def add_session(self, session: Session, *, owner: str) -> None:
@@ -500,7 +495,7 @@ class StudyStore(Leases):
                     select(session.document).where(mine).order_by(session.started_at, session.id)
                 )
                 sessions: dict[bool, list[Session]] = {True: [], False: []}
-                for one in to_sessions(connection.execute(query).scalars().all()):
+                for one in read_all(Json[Session], connection.scalars(query)):
                     sessions[pinned not in (None, json.dumps(asdict(one.fingerprint)))].append(one)
                 self._sessions = state, sessions
         return self._sessions[1]

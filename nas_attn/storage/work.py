@@ -26,7 +26,6 @@ from nas_attn.storage.rows import (
     RunRow,
     WorkerRow,
     read_all,
-    to_runs,
 )
 from nas_attn.system.processes import is_dead
 from nas_attn.system.waiting import Interrupted
@@ -220,24 +219,22 @@ class RunQueue:
             key: of their network; None: of all.
             protocol: by which they are trained; None: by any.
         """
-        query = sa.select(_run).where(
-            _run.study_id == self._id,
+        return self._read(
             sa.true() if state is None else _run.state == state,
             sa.true() if purposes is None else _run.purpose.in_(purposes),
             sa.true() if key is None else _run.key == key,
             sa.true() if protocol is None else _run.protocol == protocol,
         )
-        with self._connector.read() as connection:
-            return to_runs(
-                connection.execute(query.order_by(_run.priority.desc(), _run.id)).mappings()
-            )
 
     @repeatable
     def row(self, number: int) -> RunRow:
+        return self._read(_run.id == number)[0]
+
+    def _read(self, *which: sa.ColumnElement[bool]) -> list[RunRow]:
+        query = sa.select(_run).where(_run.study_id == self._id, *which)
         with self._connector.read() as connection:
-            return to_runs(
-                connection.execute(sa.select(_run).where(self._mine(number))).mappings()
-            )[0]
+            rows = connection.execute(query.order_by(_run.priority.desc(), _run.id)).mappings()
+            return read_all(RunRow, ({**row, "run": dict(row)} for row in rows))
 
     @repeatable
     def counts(self) -> dict[tuple[str, str], int]:
@@ -292,11 +289,9 @@ class RunQueue:
 
     def _change(self, row: RunRow, lease: Lease, **values: object) -> None:
         with self._fenced(lease) as connection:
-            waiting = sa.and_(self._mine(row.id), _run.state == WAITING)
+            mine = sa.and_(_run.study_id == self._id, _run.id == row.id)
+            waiting = sa.and_(mine, _run.state == WAITING)
             connection.execute(sa.update(_run).where(waiting).values(values))
-
-    def _mine(self, number: int) -> sa.ColumnElement[bool]:
-        return sa.and_(_run.study_id == self._id, _run.id == number)
 
 
 # a worker has ended in order

@@ -178,7 +178,7 @@ def test_a_row_that_cannot_be_read(table: Path, column: str) -> None:
         opened.store.candidates()
 
 
-@pytest.mark.parametrize("mistake", [KeyError, AttributeError])
+@pytest.mark.parametrize("mistake", [KeyError, AttributeError, TypeError, ValueError])
 def test_a_mistake_of_a_program_is_not_told_as_a_damaged_row(
     table: Path, mistake: type[Exception]
 ) -> None:
