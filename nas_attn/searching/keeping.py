@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -33,8 +33,6 @@ from nas_attn.system.processes import is_dead
 
 # seconds of silence after which a worker of another machine is lost
 FORGOTTEN_S = 86_400.0
-# an artifact younger than this may be one whose row is being written
-YOUNG_S = 3600.0
 
 
 @dataclass
@@ -53,8 +51,6 @@ class Freed:
     size: int = 0
     # networks whose weights stay
     kept: int = 0
-    # of the artifacts
-    names: list[str] = field(default_factory=list)
 
 
 def sweep_weights(opened: OpenStudy, answer: Answer, keep: str, *, dry_run: bool = False) -> Freed:
@@ -138,7 +134,6 @@ def _drop(
 ) -> None:
     for row in rows:
         freed.size += row.size
-        freed.names.append(row.artifact)
         if not dry_run:
             opened.store.drop_checkpoint(row)
             remove_artifact(opened.artifacts, row.artifact)
@@ -149,21 +144,18 @@ def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
     removed earlier.
     """
     store = opened.store
-    lying = [
-        artifact for artifact in opened.artifacts.stored() if artifact.name.startswith(mark(store))
-    ]
-    # What the database knows is read after the files: a new one is then no stray.
-    needed = {*freed.names, answer_artifact(store)}
+    sizes = opened.artifacts.sizes(mark(store))
+    # who holds a lease may be about to record a file
+    if store.held():
+        return
+    needed = {answer_artifact(store)}
     needed |= {row.artifact for rows in store.all_checkpoints().values() for row in rows}
     needed |= {json.loads(text)["artifact"] for text in store.backbones.all().values() if text}
-    for artifact in lying:
-        if artifact.name in needed or artifact.age_s < YOUNG_S:
-            continue
+    for name in sizes.keys() - needed:
         freed.strays += 1
-        freed.size += artifact.size
-        freed.names.append(artifact.name)
+        freed.size += sizes[name]
         if not dry_run:
-            remove_artifact(opened.artifacts, artifact.name)
+            remove_artifact(opened.artifacts, name)
 
 
 def sweep(store: StudyStore) -> None:
@@ -191,7 +183,7 @@ def back_up(
     database: Database, path: str | Path, *, overwrite: bool = False, artifacts: bool = True
 ) -> Backup:
     """Copies a database with its checkpoints and weights. Both can be moved, and workers may go on:
-    files are copied before and after.
+    files are copied after the database, and a run whose checkpoint made way meanwhile begins anew.
 
     Args:
         database: what is copied.
@@ -205,7 +197,6 @@ def back_up(
     """
     if not artifacts:
         return Backup(database.backup(path, overwrite=overwrite), None, 0, 0, ())
-    database.check_backup(path, overwrite=overwrite)
     target = Path(path).absolute()
     beside = target.with_name(f"{target.stem}.artifacts")
     places = {store.settings.artifacts for store in database.stores()}
@@ -214,8 +205,7 @@ def back_up(
     if any(beside.resolve().is_relative_to(folder) for folder in folders):
         would = f"its artifacts would be in '{beside}', among those of the database itself"
         raise OperationError(f"backup '{target}': {would}: name another file or folder")
-    _copy(database, beside)
-    written = database.backup(target, overwrite=True, artifacts=beside.name)
+    written = database.backup(target, overwrite=overwrite, artifacts=beside.name)
     _copy(database, beside)
     files = [inside for inside in beside.rglob("*") if inside.is_file()] if beside.is_dir() else []
     buckets = sorted(place for place in places if place.startswith(SCHEME))
@@ -244,18 +234,11 @@ def _copy(database: Database, beside: Path) -> None:
                 if source.suffix != UNFINISHED_ENDING:
                     # or it is a checkpoint that has just made way for the next
                     with suppress(FileNotFoundError):
-                        _copy_file(source, beside / source.relative_to(folder))
+                        to = beside / source.relative_to(folder)
+                        to.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copy2(source, to)
     except OSError as error:
         raise OperationError(f"backup of the artifacts to '{beside}' failed: {error}") from error
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    status = source.stat()
-    state = (status.st_size, status.st_mtime_ns)
-    if target.exists() and state == (target.stat().st_size, target.stat().st_mtime_ns):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(source, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,11 +291,11 @@ def _delete_trials(opened: OpenStudy) -> None:
 
 def _delete_files(opened: OpenStudy) -> Deleted:
     own = mark(opened.store)
-    stored = [artifact for artifact in opened.artifacts.stored() if artifact.name.startswith(own)]
-    for artifact in stored:
-        remove_artifact(opened.artifacts, artifact.name)
+    sizes = opened.artifacts.sizes(own)
+    for name in sizes:
+        remove_artifact(opened.artifacts, name)
     kept = list(_own_files(opened.store, opened.folder))
-    size = sum(artifact.size for artifact in stored) + sum(file.stat().st_size for file in kept)
+    size = sum(sizes.values()) + sum(file.stat().st_size for file in kept)
     for folder in opened.folder.glob(f"{own}-*"):
         shutil.rmtree(folder, ignore_errors=True)
-    return Deleted(len(stored) + len(kept), size)
+    return Deleted(len(sizes) + len(kept), size)

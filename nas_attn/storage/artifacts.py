@@ -7,17 +7,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
-import time
 import uuid
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning, StorageAway
@@ -36,16 +34,6 @@ _NAME = re.compile(
 KEPT_CHECKPOINTS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An artifact in the store, referenced or not."""
-
-    name: str
-    # bytes
-    size: int
-    age_s: float
-
-
 class ArtifactStore(Protocol):
     """A folder, or a bucket of S3 (`storage.opening`). A missing artifact raises the store's own
     exception.
@@ -58,8 +46,8 @@ class ArtifactStore(Protocol):
 
     def remove(self, artifact_id: str) -> None: ...
 
-    def stored(self) -> list[Stored]:
-        """All artifacts, half-written ones included."""
+    def sizes(self, beginning: str = "") -> dict[str, int]:
+        """Name -> bytes of the artifacts whose names begin so, half-written ones included."""
 
 
 def checked_name(artifact_id: str) -> str:
@@ -88,21 +76,13 @@ class FolderArtifacts:
     def remove(self, artifact_id: str) -> None:
         self._path(artifact_id).unlink()
 
-    def stored(self) -> list[Stored]:
-        files: list[Stored] = []
-        if not self.folder.is_dir():
-            return files
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    if entry.is_file(follow_symlinks=False):
-                        status = entry.stat()
-                        files.append(
-                            Stored(
-                                entry.name, status.st_size, max(0.0, time.time() - status.st_mtime)
-                            )
-                        )
-        return files
+    def sizes(self, beginning: str = "") -> dict[str, int]:
+        sizes = {}
+        for path in self.folder.glob(f"{beginning}*"):
+            with suppress(FileNotFoundError):
+                if path.is_file() and not path.is_symlink():
+                    sizes[path.name] = path.stat().st_size
+        return sizes
 
     def _path(self, artifact_id: str) -> Path:
         return self.folder / checked_name(artifact_id)
@@ -155,14 +135,15 @@ class RunFiles:
         worker has the run.
         """
         artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
-        made: dict[str, Any] = {
-            "artifact": artifact,
-            "sha256": sha256,
-            "size": len(blob),
-            "epochs": epochs,
-        }
         try:
-            self._store.add_checkpoint(self._run, **made, lease=self._lease)
+            self._store.add_checkpoint(
+                self._run,
+                artifact=artifact,
+                sha256=sha256,
+                size=len(blob),
+                epochs=epochs,
+                lease=self._lease,
+            )
         except LeaseLost:
             remove_artifact(self._artifacts, artifact)
             raise

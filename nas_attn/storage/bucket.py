@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 from nas_attn.errors import StudyError, shorten
-from nas_attn.storage.artifacts import Stored, checked_name
+from nas_attn.storage.artifacts import checked_name
 from nas_attn.system.importing import installing
 
 SCHEME = "s3://"
@@ -49,15 +48,15 @@ class BucketArtifacts:
     def remove(self, artifact_id: str) -> None:
         self._objects.remove(self._prefix + checked_name(artifact_id))
 
-    def stored(self) -> list[Stored]:
+    def sizes(self, beginning: str = "") -> dict[str, int]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix
+            Bucket=self._bucket, Prefix=self._prefix + beginning
         )
-        artifacts = []
-        for entry in (entry for page in pages for entry in page.get("Contents", [])):
-            age_s = max(0.0, time.time() - entry["LastModified"].timestamp())
-            artifacts.append(Stored(entry["Key"].removeprefix(self._prefix), entry["Size"], age_s))
-        return artifacts
+        return {
+            entry["Key"].removeprefix(self._prefix): entry["Size"]
+            for page in pages
+            for entry in page.get("Contents", [])
+        }
 
     def check(self) -> None:
         """Raises StudyError if the bucket is not there, or may not be used; says why."""
