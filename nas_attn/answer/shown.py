@@ -102,7 +102,9 @@ def _tested(now: Snapshot, test: PairTest) -> Shown:
     view = now.find(test.key)
     low, high = test.between
     return Shown(
-        of=NetworkNames(view and view.key, called(view, test.placement), test.placement),
+        of=NetworkNames(
+            None if view is None else view.key, called(view, test.placement), test.placement
+        ),
         metric=now.metric,
         mean=test.difference,
         low=low,
@@ -111,5 +113,5 @@ def _tested(now: Snapshot, test: PairTest) -> Shown:
         after=test.after,
         on_test_images=True,
         view=view,
-        estimated=view and view.gains.get(test.metric),
+        estimated=None if view is None else view.gains.get(test.metric),
     )

@@ -191,9 +191,9 @@ def near_copies(seen: Sequence[Look]) -> Iterator[tuple[Look, Look]]:
         rows = small[chosen] - small[chosen].mean(1, keepdims=True)
         rows /= deviation[chosen, None] * math.sqrt(small.shape[1])
         kept = [images[number] for number in chosen.tolist()]
-        columns = [[image.pixels for image in kept], [image.name for image in kept]]
-        apart = [np.unique(column, return_inverse=True)[1] for column in columns]
-        for row, other in _first_alike(rows, np.stack(apart, 1)):
+        pixels = np.unique([image.pixels for image in kept], return_inverse=True)[1]
+        names = np.unique([image.name for image in kept], return_inverse=True)[1]
+        for row, other in _first_alike(rows, np.stack([pixels, names], 1)):
             yield kept[other], kept[row]
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -293,7 +293,8 @@ def _classes(dataset: Any, train: Samples, kind: Kind, section: DataSection) -> 
     most = _highest_label(train, kind)
     begin = int(kind == "boxes")
     features = getattr(dataset, "features", None) or {}
-    named = getattr(dataset, "classes", None) or getattr(features.get("label"), "names", ())
+    told = getattr(dataset, "classes", None) or getattr(features.get("label"), "names", None)
+    named: Sequence[str] = told or ()
     few_names = len(named) <= most - begin
     if named and (few_names or (train.targets is not None and len(named) != most + 1)):
         raise DataError(

@@ -140,7 +140,7 @@ def read_all(kind: type[T], rows: Iterable[Any]) -> list[T]:
         ValidationError: a value of the wrong type or form, which SQLite allows.
     """
     plain = [dict(row) if isinstance(row, Mapping) else row for row in rows]
-    records: list[T] = _adapter(kind).validate_python(plain)
+    records: list[T] = _adapter(kind).validate_python(plain)  # type: ignore[arg-type]
     return records
 
 

@@ -371,10 +371,11 @@ class EvaluatorTrainer:
             device_s=time.process_time() - process_began,
         )
         self._network = told.network
-        if told.right is None:
+        # what the evaluator told meanwhile
+        right = run._told.right
+        if right is None:
             return score
-        right = np.packbits(told.right).tobytes()
-        return replace(score, correct=right, examples=len(told.right))
+        return replace(score, correct=np.packbits(right).tobytes(), examples=len(right))
 
 
 def _values(metrics: object, run: EvaluatorRun) -> dict[str, float]:
