@@ -156,13 +156,14 @@ def survives(peers: Mapping[str, Sequence[float]], candidate: str, eta: float) -
     scaled = _normalised(values)
     left = front
     corner = np.full(scaled.shape[1], 1.0 + MARGIN)
-    rng = np.random.default_rng(0)
     # removes the smallest contributor; of equal ones the last
     while len(left) > places - before:
-        lost = [
-            hypervolume_gains(scaled[[one]], scaled[left[left != one]], corner, rng)[0]
-            for one in left
-        ]
+        lost = []
+        for one in left:
+            # the same random points for each
+            rng = np.random.default_rng(0)
+            others = scaled[left[left != one]]
+            lost += hypervolume_gains(scaled[[one]], others, corner, rng).tolist()
         left = np.delete(left, len(left) - 1 - int(np.argmin(lost[::-1])))
     return keys.index(candidate) in left
 
