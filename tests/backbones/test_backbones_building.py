@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torchvision
@@ -179,15 +178,13 @@ def test_names_can_be_built() -> None:
     assert not any("rcnn" in name or "video" in name for name in names)
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".npz", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_weights_survive_each_file_format(tmp_path: Path, suffix: str) -> None:
     model = build("resnet8", width=4)
     state = model.state_dict()
     path = tmp_path / f"weights{suffix}"
     if suffix == ".pt":
         torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
-    elif suffix == ".npz":
-        np.savez(path, **{name: value.numpy() for name, value in state.items()})
     else:
         pytest.importorskip("safetensors.torch").save_file(state, str(path))
     other = build("resnet8", width=4)
