@@ -57,7 +57,7 @@ CASES = (
     Case(studies.tested_with_two_machines, "take", "key-002", 0.046, 1.59, "retrain", [2, 10, 1, 8, 0], 0, 0, {"validations.0.mixed": 2, "validations.1.mixed": 2, "validations.0.verdicts.0.word": "better", "card.certainty.probability": None}),
     Case(studies.bare_was_tested, "take", "key-002", 0.047, 1.59, "retrain", [2, 5, 10, 6, 14, 12, 1, 8, 0], 0, 0, {"validations.0.verdicts.0.word": "better", "card.certainty.confirmed": True}),
     Case(studies.at_target, "take", "key-002", 0.021, 1.59, "test", [2, 10, 1, 8, 0], 0, 0, {"card.certainty.runs": 6, "card.gain.after": 0.821}),
-    Case(studies.brief_and_open, "early", None, 0.026, 1.6, "longer", [2, 8, 12, 10, 1, 0], 0, 0, {"brief.known": False, "brief.target": 40, "brief.gain.gain.mean": -0.011}),
+    Case(studies.brief_and_open, "take", "key-002", 0.026, 1.6, "test", [2, 8, 12, 10, 1, 0], 0, 0, {"card.certainty.confirmed": False, "cautions.#": 2}),
     Case(studies.longer, "longer", "key-000", 0.057, 1.0, "longer", [2, 8, 12, 10, 1, 0], 0, 0, {"longer.longer": 20, "longer.gain.mean": 0.057, "card.also.0.means": "attention", "card.attention.key": "key-002"}),
     Case(studies.own_backbones, "take", "key-002", 0.028, 1.59, "test", [2, 10, 1, 8, 0], 0, 0, {"recipe.training.backbones": 2, "card.certainty.runs": 3}),
     Case(studies.pretrained, "take", "key-002", 0.047, 1.59, "retrain", [2, 10, 1, 8, 0], 2, 0, {"validations.0.verdicts.0.word": "better", "card.certainty.confirmed": True}),
