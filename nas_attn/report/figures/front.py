@@ -58,9 +58,11 @@ def _front(answer: Answer, other: str | None) -> go.Figure:
     for point in points:
         roles[role(answer, point.view)].append(point)
     names = _names(answer, points)
+    places = [point.x[0] for point in points]
     for of, members in roles.items():
         if members:
-            figure.add_trace(_trace(answer, of, members, names))
+            middle = (min(places) + max(places)) / 2
+            figure.add_trace(_trace(answer, of, members, names, middle))
     how = "A point is a candidate, with its 95 % interval; the line is the front."
     return tell(figure, front_message(answer), how)
 
@@ -116,8 +118,15 @@ def _ends(now: Snapshot, view: CandidateView, objective: str) -> Ends | None:
 
 
 def _trace(
-    answer: Answer, of: Role, points: Sequence[FrontPoint], names: Mapping[str, str]
+    answer: Answer,
+    of: Role,
+    points: Sequence[FrontPoint],
+    names: Mapping[str, str],
+    middle: float,
 ) -> go.Scatter:
+    """The points of a role. Names are written towards the middle, so that none leaves a narrow
+    figure.
+    """
     style = STYLES[of]
     trace = go.Scatter(
         x=[point.x[0] for point in points],
@@ -126,7 +135,7 @@ def _trace(
         name=of,
         marker={"color": style.colour, "symbol": style.symbol, "size": style.size},
         text=[html.escape(names.get(point.view.key, "")) for point in points],
-        textposition="top center",
+        textposition=["top right" if point.x[0] < middle else "top left" for point in points],
         textfont={"size": 12},
         cliponaxis=False,
         hovertext=[hover(answer, point.view) for point in points],
