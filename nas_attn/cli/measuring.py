@@ -26,13 +26,13 @@ from nas_attn.cli.trust import check_recipe, check_typed
 from nas_attn.errors import RecipeError, StudyError, several
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement
-from nas_attn.storage.records import BESIDE, Session
 
 if TYPE_CHECKING:
     from torch import nn
 
     from nas_attn.recipe.recipe import LatencySection
     from nas_attn.storage.opening import OpenStudy
+    from nas_attn.storage.records import Session
     from nas_attn.training.plan import Plan
 
 
@@ -275,6 +275,7 @@ def _show(
     """Prints what the sessions say of each network, the fastest first."""
     from nas_attn.cli.terminal import show_prose
     from nas_attn.latency.ratios import dropped, estimate, not_alone, probability_faster
+    from nas_attn.storage.records import BESIDE
 
     first = sessions[0]
     left_out = len(dropped(sessions))
