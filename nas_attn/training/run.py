@@ -393,8 +393,9 @@ class Training:
             )
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        kept = Arithmetic.from_text(state["arithmetic"])
-        if kept.comparable != self.scorer.arithmetic.comparable:
+        # in the first studies it was not recorded
+        kept = Arithmetic.from_text(state["arithmetic"]) if "arithmetic" in state else None
+        if kept is not None and kept.comparable != self.scorer.arithmetic.comparable:
             raise CheckpointError(
                 f"the checkpoint was computed in {kept.precision} by a machine of another kind:"
                 " resume on one of that kind, or start anew"
