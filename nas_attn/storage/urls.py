@@ -10,30 +10,25 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from nas_attn.errors import (
-    StudyError,
-    shorten,
-    without_passwords,
-)
+from nas_attn.errors import StudyError, shorten, without_passwords
 from nas_attn.system.importing import installing
 from nas_attn.system.paths import user_path
 
-NETWORK_FILE_SYSTEMS = re.compile(
-    r"(fuse\.)?(afs3?|beegfs|ceph(fs)?|cifs|coda|davfs|drvfs|fhgfs|gcsfuse|gfs2|glusterfs|gpfs"
-    r"|juicefs|lustre|moosefs|ncpfs|nfs4?|ocfs2|orangefs|panfs|pvfs2|rclone|s3fs|smb[23]?|smbfs|sshfs)"
+_NETWORK = re.compile(
+    r"(^|,)(fuse\.)?(afs3?|beegfs|ceph(fs)?|cifs|coda|davfs|drvfs|fhgfs|gcsfuse|gfs2|glusterfs|gpfs"
+    r"|juicefs|lustre|moosefs|ncpfs|nfs4?|ocfs2|orangefs|panfs|pvfs2|rclone|s3fs|smb[23]?|smbfs|sshfs"
+    r"|aname=drvfs|remote)([,;]|$)"
 )
-"""SQLite's log must not be on a network file system: its index is shared memory."""
+"""File systems and mount options of a network, where SQLite's log must not be: its index is shared
+memory. The last two are a Windows drive's, in WSL and in Windows.
+"""
 URL_FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-
-
 ENCODING = (
     "inside the user, the password or a setting, write @ as %40, : as %3A, / as %2F, ? as %3F and"
     " # as %23"
 )
-_SERVER = re.compile(
-    r"[\w+]+://([^@:/?#]*(:[^@:/?#]*)?@)?(\[[^\]@]*\]|[^\s@:/?#\[\]]*)(:\d*)?(/[^@?#]*)?(\?[^@]*)?"
-)
-"""A URL of a server, of which can be told where the password ends."""
+_UNENCODED = re.compile(r"\s|[@/?#].*@|:.*:.*@")
+"""In a server's URL: it cannot be told where the password ends."""
 
 
 def shown_url(url: str | URL) -> str:
@@ -46,9 +41,25 @@ def shown_url(url: str | URL) -> str:
         return "***"
     if not separator or scheme.startswith("sqlite"):
         return without_passwords(text)
-    if not _SERVER.fullmatch(text):
+    parsed = _parsed(text)
+    if parsed is None:
         return f"{scheme}://***"
-    return without_passwords(make_url(url).render_as_string(hide_password=True))
+    return without_passwords(parsed.render_as_string(hide_password=True))
+
+
+def _parsed(text: str) -> URL | None:
+    """The URL; None if it is none, or it cannot be told where the password ends."""
+    scheme, _, rest = text.partition("://")
+    if not scheme.startswith("sqlite") and _UNENCODED.search(rest):
+        return None
+    try:
+        url = make_url(text)
+        if url.host:
+            # of a name that no resolver takes, the driver says UnicodeError
+            url.host.encode("idna")
+    except (ArgumentError, ValueError):
+        return None
+    return url
 
 
 def storage_url(text: str) -> URL:
@@ -56,75 +67,38 @@ def storage_url(text: str) -> URL:
     be used.
     """
     shown = shorten(shown_url(text))
-    scheme, separator, _ = text.partition("://")
-    if not separator:
+    url = _parsed(text)
+    if "://" not in text:
         hint = "" if "@" in text else f"; for a file write sqlite:///{shown}"
         raise StudyError(f"storage '{shown}' is not a URL: {URL_FORMS}{hint}")
-    if not scheme.startswith("sqlite") and not _SERVER.fullmatch(text):
+    if url is None:
         raise StudyError(f"storage '{shown}' is not a URL: {URL_FORMS}; {ENCODING}")
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise StudyError(f"storage '{shown}' is not a URL: {URL_FORMS}") from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return _sqlite_url(text, url, shown)
-    if url.drivername not in ("postgresql", "postgresql+psycopg"):
-        raise StudyError(
-            f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {URL_FORMS}"
-        )
-    if not _could_be_a_host(url.host or ""):
-        raise StudyError(
-            f"storage '{shown}': '{shorten(str(url.host))}' cannot be the name of a host:"
-            f" {URL_FORMS}"
-        )
-    if not url.database:
-        raise StudyError(f"storage '{shown}' names no database: {URL_FORMS}")
+    if url.drivername not in ("postgresql", "postgresql+psycopg") or not url.database:
+        raise StudyError(f"storage '{shown}' names no database of the two kinds: {URL_FORMS}")
     if find_spec("psycopg") is None:
         raise StudyError(f"storage '{shown}' needs psycopg: {installing('postgres')}")
     return url.set(drivername="postgresql+psycopg")
 
 
-def _could_be_a_host(name: str) -> bool:
-    """Whether a resolver accepts the name; for others the driver raises UnicodeError."""
-    try:
-        name.encode("idna")
-    except UnicodeError:
-        return False
-    return not re.search(r"[\s\[\]]", name)
-
-
 def _sqlite_url(text: str, url: URL, shown: str) -> URL:
-    if not url.database or url.database == ":memory:":
+    file = url.database or ":memory:"
+    if file == ":memory:" or file.startswith("file:") or url.host or "?" in text:
         raise StudyError(
-            f"storage '{shown}' would be in one process's memory: give a file,"
-            " sqlite:///nas_attn.db"
+            f"storage '{shown}' names no file: write sqlite:///FILE (sqlite:////ABSOLUTE/FILE), and"
+            " a ? in its name as %3F"
         )
-    if url.host or url.query or url.database.startswith("file:") or "?" in text:
-        raise StudyError(
-            f"storage '{shown}' is more than a file path: write sqlite:///FILE"
-            " (sqlite:////ABSOLUTE/FILE), and a ? in its name as %3F"
-        )
-    path = user_path(
-        url.database, what=f"storage '{shown}'", error=StudyError, home=False
-    ).absolute()
-    _check_file(path, shown)
-    return URL.create("sqlite", database=str(path))
-
-
-def _check_file(path: Path, shown: str) -> None:
+    path = user_path(file, what=f"storage '{shown}'", error=StudyError, home=False).absolute()
     # unlike Path.is_dir, False if a folder above cannot be entered
     if os.path.isdir(path):
         raise StudyError(
             f"storage '{shown}' is a folder: name a file in it, sqlite:///{path / 'nas_attn.db'}"
         )
-    if not os.path.isdir(path.parent):
-        raise StudyError(
-            f"storage '{shown}': the folder '{path.parent}' does not exist or cannot be entered:"
-            " create it"
-        )
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise StudyError(
-            f"storage '{shown}': the folder '{path.parent}' is not writable: choose another storage"
+            f"storage '{shown}': the folder '{path.parent}' does not exist or is not writable:"
+            " create it, or choose another storage"
         )
     kind = network_filesystem(path)
     if kind is not None:
@@ -133,6 +107,7 @@ def _check_file(path: Path, shown: str) -> None:
         raise StudyError(
             f"storage '{shown}' is on a network file system ({kind}), {why}: {way_out}"
         )
+    return URL.create("sqlite", database=str(path))
 
 
 def network_filesystem(path: Path) -> str | None:
@@ -142,18 +117,9 @@ def network_filesystem(path: Path) -> str | None:
     import psutil
 
     real = path.resolve()
-    kind = ""
-    depth = -1
-    for mount in psutil.disk_partitions(all=True):
-        point = Path(mount.mountpoint)
-        # A later mount on the same point hides the earlier one.
-        if real.is_relative_to(point) and len(point.parts) >= depth:
-            depth = len(point.parts)
-            kind = mount.fstype
-            # a Windows drive seen from WSL
-            if "aname=drvfs" in mount.opts:
-                kind = "drvfs"
-            # Windows' name for it
-            if "remote" in mount.opts.split(","):
-                kind = "cifs"
-    return kind if NETWORK_FILE_SYSTEMS.fullmatch(kind) else None
+    mounts = [m for m in psutil.disk_partitions(all=True) if real.is_relative_to(m.mountpoint)]
+    # A later mount on the same point hides the earlier one.
+    mount = max(reversed(mounts), key=lambda one: len(one.mountpoint), default=None)
+    if mount is None or not _NETWORK.search(f"{mount.fstype},{mount.opts}"):
+        return None
+    return mount.fstype

@@ -103,7 +103,7 @@ def test_a_wrong_recipe(table: Path, nas, old: str, new: str, words: str) -> Non
         (["--device", "cuda:99"], "device 'cuda:99'"),
         (["--storage", "sqlite:////nope/x.db"], "the folder '/nope' does not exist"),
         (["--storage", "sqlite:///table.toml"], "is not an SQLite database"),
-        (["--storage", "mysql://x/y"], "'mysql' is not supported"),
+        (["--storage", "mysql://x/y"], "no database of the two kinds"),
         (["--storage", "study.db"], "for a file write sqlite:///study.db"),
     ],
 )

@@ -25,17 +25,17 @@ from nas_attn.storage.urls import network_filesystem, shown_url, storage_url
     ("text", "sentence"),
     [
         ("nas_attn.db", "write sqlite:///nas_attn.db"),
-        ("mysql://root@localhost/x", "'mysql' is not supported"),
-        ("postgresql+psycopg2://a@b/c", "'postgresql.psycopg2' is not supported"),
+        ("mysql://root@localhost/x", "no database of the two kinds"),
+        ("postgresql+psycopg2://a@b/c", "no database of the two kinds"),
         ("postgres://a@b/c", "write sqlite:///FILE or postgresql"),
         ("postgres-ql://host/db", "is not a URL: write sqlite:///FILE or postgresql"),
         ("my-db://me:secret@host/db", "is not a URL: write sqlite:///FILE or postgresql"),
         ("post gres://host/db", "is not a URL: write sqlite:///FILE or postgresql"),
-        ("postgresql://me:secret@host", "names no database"),
-        ("postgresql://me:secret@a..b/c", "'a..b' cannot be the name of a host"),
-        ("sqlite://", "one process's memory"),
-        ("sqlite:///:memory:", "one process's memory"),
-        ("sqlite:///file:x.db?uri=true", "more than a file path"),
+        ("postgresql://me:secret@host", "no database of the two kinds"),
+        ("postgresql://me:secret@a..b/c", "is not a URL: write sqlite:///FILE or postgresql"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:///file:x.db?uri=true", "names no file"),
         ("sqlite:///a?b.db", r"a \? in its name as %3F"),
         ("sqlite:////no/such/folder/x.db", "the folder '/no/such/folder' does not exist"),
         ("sqlite:////proc", "is a folder"),
@@ -211,7 +211,7 @@ def test_network_file_systems_are_told_by_the_deepest_mount(
         "/mnt/share/x": "cifs",
         "/scratch/x": "lustre",
     }
-    far |= {"/mnt/c/x": "drvfs", "/mnt/z/x": "cifs"}
+    far |= {"/mnt/c/x": "9p", "/mnt/z/x": "NTFS"}
     assert {path: network_filesystem(Path(path)) for path in far} == far
 
 
