@@ -8,6 +8,7 @@ before it has confirmed this. So what is marked must have the same effect if it 
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from nas_attn.errors import StorageAway, shown_s
 from nas_attn.system.environment import STORAGE_WAIT
-from nas_attn.system.waiting import CHECK_S, Interrupted, impatient, waits
+from nas_attn.system.waiting import CHECK_S, Interrupted, Waits, impatient, waits
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -56,66 +57,56 @@ class Outage:
         if getattr(self._inside, "work", False):
             return work()
         self._inside.work = True
-        wait = _Wait(self._where)
         try:
-            while True:
-                try:
-                    result = work()
-                except StorageAway as error:
-                    self._away_at = time.monotonic()
-                    wait.pause(error)
-                    self._away_at = time.monotonic()
-                    renew()
-                else:
-                    wait.over()
-                    return result
+            return self._repeated(work, renew)
         finally:
             self._inside.work = False
 
-
-class _Wait:
-    """One wait for the database, from the first failure on."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._began = time.monotonic()
-        self._pause_s = FIRST_S
-        # when it was asked to stop
-        self._stopping_at: float | None = None
-        self._said = False
-
-    def pause(self, error: StorageAway) -> None:
-        """Lets time pass before the next attempt. Raises StorageAway, Interrupted: it gives up."""
+    def _repeated(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
         common = waits()
-        if common.storage_s <= 0:
-            raise error
-        lasted_s = time.monotonic() - self._began
-        if self._stopping_at and time.monotonic() - self._stopping_at > STOPPING_S:
-            raise Interrupted from error
         limit = shown_s(common.storage_s)
-        if lasted_s > common.storage_s:
-            raise StorageAway(
-                f"{error}; gave up after {limit} (change it with {STORAGE_WAIT})"
-            ) from error
-        if lasted_s >= UNREPORTED_S and not self._said:
-            self._said = True
-            # reporting itself must not wait
-            with impatient():
-                common.report(f"waiting for the database, for up to {limit}: {error}")
-        end = time.monotonic() + self._pause_s * random.uniform(0.67, 1.33)
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-        while (left := end - time.monotonic()) > 0:
-            if self._stopping_at is None and common.stop():
-                self._stopping_at = time.monotonic()
-                # further attempts come soon
-                self._pause_s = CHECK_S
-                return
-            time.sleep(min(left, CHECK_S))
+        began = time.monotonic()
+        # monotonic time, once it is asked to stop
+        stops_by = math.inf
+        pause_s = FIRST_S
+        said = False
+        while True:
+            try:
+                result = work()
+                break
+            except StorageAway as error:
+                now = self._away_at = time.monotonic()
+                if common.storage_s <= 0:
+                    raise
+                if common.stop():
+                    stops_by = min(stops_by, now + STOPPING_S)
+                if now > stops_by:
+                    raise Interrupted from error
+                if now - began > common.storage_s:
+                    gave_up = f"gave up after {limit} (change it with {STORAGE_WAIT})"
+                    raise StorageAway(f"{error}; {gave_up}") from error
+                if now - began >= UNREPORTED_S and not said:
+                    said = True
+                    # reporting itself must not wait
+                    with impatient():
+                        common.report(f"waiting for the database, for up to {limit}: {error}")
+            _pause(pause_s * random.uniform(0.67, 1.33), common)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            self._away_at = time.monotonic()
+            renew()
+        if said:
+            lasted = shown_s(time.monotonic() - began)
+            common.report_end(f"the database is back after {lasted}: '{self._where}'")
+        return result
 
-    def over(self) -> None:
-        if self._said:
-            lasted = shown_s(time.monotonic() - self._began)
-            waits().report_end(f"the database is back after {lasted}: '{self._where}'")
+
+def _pause(seconds: float, common: Waits) -> None:
+    """Lets time pass; only a little once a stop is asked for."""
+    end = time.monotonic() + seconds
+    while True:
+        time.sleep(min(seconds, CHECK_S))
+        if common.stop() or time.monotonic() >= end:
+            return
 
 
 class Enduring(Protocol):
