@@ -36,7 +36,6 @@ from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.environment import work_wait_s
-from nas_attn.system.processes import owner_shown
 from nas_attn.system.waiting import Interrupted, Wait, ignore, impatient
 from nas_attn.training.workbench import Benches
 
@@ -166,7 +165,7 @@ class Worker:
         """Works until the sources, in their order, have no work left. Returns TIME, STOPPED, or
         what the last source's `close` said; COMPLETE only if no source said another one.
         """
-        idle = _Idle(self, sources)
+        idle = self._idle(sources)
         try:
             while not self.stop():
                 if self._deadline is not None and time.monotonic() >= self._deadline:
@@ -181,13 +180,40 @@ class Worker:
                     return step
                 if step is None:
                     self._at(IDLE)
-                    idle.pause()
+                    next(idle)
                 else:
-                    idle.over()
+                    idle = self._idle(sources)
                     self._do(step)
         except Interrupted:
             pass
         return Ending.STOPPED
+
+    def _idle(self, sources: Sequence[TaskSource]) -> Iterator[None]:
+        """Waits a little before each step, until it is closed.
+
+        Raises:
+            OperationError: only others can do the work, and none of them is there.
+        """
+
+        def lacks() -> str:
+            return next(filter(None, (source.lacks() for source in sources)), "")
+
+        alone_since = time.monotonic()
+        poll_s = QUEUE_POLL_S
+        with Wait("the runs of other workers") as wait:
+            while True:
+                # another idle worker holds the scheduling lock now and then, while it looks
+                if any(
+                    lease.owner != self.owner and lease.resource != SCHEDULING
+                    for lease in self.store.held()
+                ):
+                    alone_since = time.monotonic()
+                elif time.monotonic() - alone_since > work_wait_s():
+                    rest = f"no worker takes the rest of study '{self.store.name}'"
+                    raise OperationError(lacks() or f"{rest}: resume the study")
+                wait.pause(poll_s * random.uniform(0.8, 1.2), lacks)
+                poll_s = min(1.3 * poll_s, LONGEST_POLL_S)
+                yield
 
     @contextmanager
     def scheduling(self) -> Iterator[Lease | None]:
@@ -392,43 +418,6 @@ class Worker:
 
     def resolved(self, run: Run) -> ResolvedPlacement:
         return self.benches.of(run.protocol).plan.resolved(run.placement)
-
-
-class _Idle:
-    def __init__(self, worker: Worker, sources: Sequence[TaskSource]) -> None:
-        self._worker = worker
-        self._sources = sources
-        self._wait = Wait("the runs of other workers")
-        self.over()
-
-    def over(self) -> None:
-        self._wait.over()
-        self._alone_since: float | None = None
-        self._poll_s = QUEUE_POLL_S
-
-    def pause(self) -> None:
-        """Waits a little. Raises OperationError: only others can do the work, and none of them is
-        there.
-        """
-        # another idle worker holds the scheduling lock now and then, while it looks for work
-        store = self._worker.store
-        busy = [
-            f"{owner_shown(lease.owner)} holds '{lease.resource}'"
-            for lease in store.held()
-            if lease.owner != self._worker.owner and lease.resource != SCHEDULING
-        ]
-        lacks = next(filter(None, (source.lacks() for source in self._sources)), "")
-        if busy or self._alone_since is None:
-            self._alone_since = time.monotonic()
-        elif time.monotonic() - self._alone_since > work_wait_s():
-            raise OperationError(
-                lacks or f"no worker takes the rest of study '{store.name}': resume the study"
-            )
-        self._wait.pause(
-            self._poll_s * random.uniform(0.8, 1.2),
-            lambda: "; ".join(busy) or lacks or "a worker looks for work",
-        )
-        self._poll_s = min(1.3 * self._poll_s, LONGEST_POLL_S)
 
 
 def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: TrainingError) -> None:

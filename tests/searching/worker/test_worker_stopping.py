@@ -311,7 +311,7 @@ def test_a_worker_waits_for_its_turn_says_whose_it_is_and_hears_the_first_ctrl_c
     with interruptible(stop, say):
         assert taking_part.work(opened, taking_part.Options(say=say, stop=stop)) == "stopped"
     (line,) = (line for line in lines if line.startswith("waiting for the runs of other workers"))
-    assert line.endswith("a worker looks for work")
+    assert line.endswith("so far")
     assert opened.store.candidates() == []
 
 
