@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 from nas_attn.errors import NasAttnWarning
 
@@ -47,33 +47,24 @@ class Report:
         self._write({"ended": str(ending)})
 
     def _write(self, line: dict[str, str]) -> None:
-        # Opened anew and written at once, so that lines of several threads do not mix.
-        with suppress(OSError), self._path.open("ab", buffering=0) as file:
-            file.write(f"{json.dumps(line)}\n".encode())
+        # Opened anew, and written when it is closed: lines of several threads do not mix.
+        with suppress(OSError), self._path.open("a") as file:
+            file.write(f"{json.dumps(line)}\n")
 
     @contextmanager
     def takes_warnings(self) -> Iterator[None]:
         """Inside, warnings of nas_attn go into the report and not to standard error."""
-        before = warnings.showwarning
+        others = warnings.showwarning
 
-        def show(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
+        def take(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if issubclass(category, NasAttnWarning):
                 self.warned(str(message))
             else:
-                before(message, category, filename, lineno, file, line)
+                others(message, category, *place, **more)
 
-        warnings.showwarning = show
-        try:
+        with warnings.catch_warnings():
+            warnings.showwarning = take
             yield
-        finally:
-            warnings.showwarning = before
 
 
 class Reading:
@@ -81,7 +72,7 @@ class Reading:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # bytes
+        # lines
         self._read = 0
         self.ending: Ending | None = None
         """Why the worker ended; None while it works, and if it did not end in order. It may still
@@ -90,23 +81,14 @@ class Reading:
 
     def warnings(self) -> list[str]:
         """The warnings since the last call; takes in the ending, too."""
-        new: list[str] = []
-        for line in self._new_lines():
-            if "warning" in line:
-                new.append(line["warning"])
-            elif "ended" in line:
-                self.ending = Ending(line["ended"])
-        return new
-
-    def _new_lines(self) -> Iterator[dict[str, str]]:
         try:
-            with self._path.open("rb") as file:
-                file.seek(self._read)
-                content = file.read()
+            lines = self._path.read_text().split("\n")[:-1]
         except FileNotFoundError:
             # it has written nothing yet
-            return
-        whole, newline, _ = content.rpartition(b"\n")
-        self._read += len(whole) + len(newline)
-        for line in whole.splitlines():
-            yield json.loads(line)
+            return []
+        new = [json.loads(line) for line in lines[self._read :]]
+        self._read = len(lines)
+        for line in new:
+            if "ended" in line:
+                self.ending = Ending(line["ended"])
+        return [line["warning"] for line in new if "warning" in line]
