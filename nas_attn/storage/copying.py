@@ -5,11 +5,11 @@ more.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select, update
 
 from nas_attn.errors import CheckpointError
 from nas_attn.recipe.purposes import (
@@ -55,6 +55,10 @@ class Copies:
         return protocol in self.protocols or any(
             protocol == test_protocol(name) for name in self.protocols
         )
+
+    def trained(self, row: Mapping[str, Any]) -> bool:
+        """Whether a run's or a score's row is copied."""
+        return self.trained_by(row["protocol"]) and self.holds(row["key"])
 
     def files(self, name: str) -> bool:
         """Whether files of this name are copied: of a candidate (its key), or of a run
@@ -121,54 +125,39 @@ def copy_results(new: StudyStore, old: StudyStore, copies: Copies, lease: Lease)
 
 def _copy_results(new: StudyStore, old: StudyStore, copies: Copies, lease: Lease) -> None:
     study = tables.StudyTable
+    of_target = TARGET_PROTOCOL in copies.protocols
+    wanted: dict[type[Any], Callable[[dict[str, Any]], bool]] = {
+        tables.RunTable: lambda run: run["state"] != WAITING and copies.trained(run),
+        tables.ScoreTable: copies.trained,
+        tables.CandidateTable: lambda candidate: candidate["key"] in copies.candidates,
+        tables.DocumentTable: lambda document: _belongs(document["kind"], document["name"], copies),
+        tables.TestReadingTable: lambda _: of_target,
+        tables.SessionTable: lambda _: copies.latencies,
+    }
     with new._fenced(lease) as connection:
         if connection.scalar(select(study.taking_over).where(study.id == new._id)) is None:
             # it was done before, and the answer was lost
             return
-        table: type[Any]
-        for table in (tables.RunTable, tables.ScoreTable):
-            _write(connection, table, new, _trained(connection, table, old, copies))
-        candidates = [
-            row | {"baseline": copies.candidates[row["key"]]}
-            for row in _rows(connection, tables.CandidateTable, old)
-            if row["key"] in copies.candidates
-        ]
-        _write(connection, tables.CandidateTable, new, candidates)
-        documents = [
-            row
-            for row in _rows(connection, tables.DocumentTable, old)
-            if _belongs(row["kind"], row["name"], copies)
-        ]
-        _write(connection, tables.DocumentTable, new, documents)
-        if TARGET_PROTOCOL in copies.protocols:
-            readings = _rows(connection, tables.TestReadingTable, old)
-            _write(connection, tables.TestReadingTable, new, readings)
-        changed: dict[str, Any] = {"taking_over": None, "trials": study.trials + len(candidates)}
+        for table, is_wanted in wanted.items():
+            query = select(table).filter_by(study_id=old._id)
+            for found in connection.execute(query).mappings().all():
+                if is_wanted(row := dict(found)):
+                    row.pop("id", None)
+                    if table is tables.ScoreTable:
+                        # its worker is none of the new study
+                        row["owner"] = None
+                    if table is tables.CandidateTable:
+                        row["baseline"] = copies.candidates[row["key"]]
+                    copy = insert(connection, table).values(row | {"study_id": new._id})
+                    connection.execute(copy.on_conflict_do_nothing())
+        changed: dict[str, Any] = {
+            "taking_over": None,
+            "trials": study.trials + len(copies.candidates),
+        }
         if copies.latencies:
-            _write(
-                connection, tables.SessionTable, new, _rows(connection, tables.SessionTable, old)
-            )
             pinned = select(study.fingerprint).where(study.id == old._id)
             changed["fingerprint"] = connection.scalar(pinned)
-        connection.execute(update(tables.StudyTable).where(study.id == new._id).values(changed))
-
-
-def _rows(connection: Connection, table: type[Any], of: StudyStore) -> list[dict[str, Any]]:
-    query = select(table).where(table.study_id == of._id)
-    return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def _trained(
-    connection: Connection, table: type[Any], old: StudyStore, copies: Copies
-) -> list[dict[str, Any]]:
-    """Ended runs, or scores."""
-    found = []
-    for row in _rows(connection, table, old):
-        waits = table is tables.RunTable and row["state"] == WAITING
-        if copies.trained_by(row["protocol"]) and copies.holds(row["key"]) and not waits:
-            # its worker is none of the new study
-            found.append(row | {"owner": None} if "owner" in row else row)
-    return found
+        connection.execute(update(study).filter_by(id=new._id).values(changed))
 
 
 def _belongs(kind: str, name: str, copies: Copies) -> bool:
@@ -184,12 +173,3 @@ def _belongs(kind: str, name: str, copies: Copies) -> bool:
         return TARGET_PROTOCOL in copies.protocols
     # the others are written where files are copied, and protocols compared
     return kind in ("curve", "weights_lost") and copies.files(name)
-
-
-def _write(
-    connection: Connection, table: type[Any], new: StudyStore, rows: list[dict[str, Any]]
-) -> None:
-    for row in rows:
-        row.pop("id", None)
-        values = row | {"study_id": new._id}
-        connection.execute(insert(connection, table).values(values).on_conflict_do_nothing())
