@@ -92,17 +92,20 @@ def measure(
 def _is_recipe(word: str, storage: str) -> bool:
     """Whether a first word is no study but a recipe's path or shipped name."""
     from nas_attn.recipe.reading import shipped
-    from nas_attn.storage.opening import is_study
+    from nas_attn.storage.opening import begun_study
 
-    return (word.endswith(".toml") or word in shipped("studies")) and not is_study(word, storage)
+    return (word.endswith(".toml") or word in shipped("studies")) and begun_study(
+        word, storage
+    ) is None
 
 
 def _is_backbone(word: str, storage: str) -> bool:
     """Whether a first word is no study but the name of a backbone."""
     from nas_attn.backbones.cifar import MODELS
-    from nas_attn.storage.opening import is_study
+    from nas_attn.storage.opening import begun_study
 
-    return (":" in word or word.partition("(")[0] in MODELS) and not is_study(word, storage)
+    known = ":" in word or word.partition("(")[0] in MODELS
+    return known and begun_study(word, storage) is None
 
 
 def _is_placement(word: str) -> bool:

@@ -116,50 +116,49 @@ def create_study(
     from nas_attn.storage.trial_book import TrialBook
 
     database = Database(url)
-    name = recipe.name
-    text = recipe.with_resplit(resplit).to_json()
     place = _place(database, artifacts)
-    there = database.look(name)
-    if there is not None:
-        text = _text_beside(recipe, there[0], database)
-    else:
-        # checked first, so that no unusable place is recorded
-        if place.startswith(SCHEME):
-            BucketArtifacts(place).check()
-        _make_folder(artifacts_folder(database, place))
-    known_versions = versions(recipe)
-    trials = recipe.search.trials
     with database.creating():
-        if database.look(name) is None and database.has_trials(name):
-            raise _not_ours(database, name)
+        text = _checked(recipe, database, place)
+        if text is None:
+            text = recipe.with_resplit(resplit).to_json()
+            _make_folder(artifacts_folder(database, place))
         store = database.create_study(
-            name,
+            recipe.name,
             recipe=text,
-            versions=known_versions,
-            trials=trials,
+            versions=versions(recipe),
+            trials=recipe.search.trials,
             artifacts=place,
             taking_over=source,
         )
-        TrialBook(database, name, made_for=recipe).close()
+        TrialBook(database, recipe.name, made_for=recipe).close()
     return _opened(url, database, store)
 
 
 def check_place(recipe: Recipe, url: str, *, artifacts: Path | str | None = None) -> None:
-    """Raises StudyError as `create_study` does for a name or a folder; makes and upgrades
+    """Raises StudyError as `create_study` does for a name or a bucket; makes and upgrades
     nothing.
     """
     with Database(url, prepared=False) as database:
-        there = database.look(recipe.name)
-        if there is not None:
-            text = _text_beside(recipe, there[0], database)
-            check_same_recipe(recipe.name, there[0], text)
-            return
-        if database.has_trials(recipe.name):
-            raise _not_ours(database, recipe.name)
-        place = _place(database, artifacts)
-        if place.startswith(SCHEME):
-            BucketArtifacts(place).check()
-        _check_makeable(artifacts_folder(database, place))
+        _checked(recipe, database, _place(database, artifacts))
+
+
+def _checked(recipe: Recipe, database: Database, place: str) -> str | None:
+    """The stored recipe of the study of this name, if it is the same but for the order of its keys
+    and what the study found; None: there is no study. Raises StudyError: the name is taken, or the
+    bucket of its artifacts cannot be used.
+    """
+    there = database.look(recipe.name)
+    if there is not None:
+        stored, _ = there
+        kept = frozen_recipe(stored, where=f"study '{recipe.name}' in '{database}'")
+        if not recipe.is_that_of(kept):
+            check_same_recipe(recipe.name, stored, recipe.with_autos_of(kept).to_json())
+        return stored
+    if database.has_trials(recipe.name):
+        raise _not_ours(database, recipe.name)
+    if place.startswith(SCHEME):
+        BucketArtifacts(place).check()
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +180,6 @@ def begun_study(name: str, url: str) -> BegunStudy | None:
         return None
     recipe, candidates = there
     return BegunStudy(frozen_recipe(recipe, where=f"study '{name}' in '{database}'"), candidates)
-
-
-def _text_beside(recipe: Recipe, stored: str, database: Database) -> str:
-    """A recipe as JSON, beside that of the study of its name: the stored text, if it is the same
-    but for the order of its keys and what the study found.
-    """
-    kept = frozen_recipe(stored, where=f"study '{recipe.name}' in '{database}'")
-    return stored if recipe.is_that_of(kept) else recipe.with_autos_of(kept).to_json()
 
 
 def _not_ours(database: Database, name: str) -> StudyError:
@@ -218,14 +209,6 @@ def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
         # raises what is wrong with them; loads Optuna only in this case
         assert opened.book is not None
     return opened
-
-
-def is_study(name: str, url: str) -> bool:
-    """Whether there is a study of this name; makes and upgrades nothing. Raises StudyError: a bad
-    URL. Raises StorageError: the database cannot be read.
-    """
-    with Database(url, prepared=False) as database:
-        return database.look(name) is not None
 
 
 def only_study(storage: str) -> str:
@@ -283,13 +266,6 @@ def _make_folder(folder: Path) -> None:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     _check_writable(folder)
-
-
-def _check_makeable(folder: Path) -> None:
-    """Raises StudyError if `_make_folder` would; makes nothing."""
-    above = next((place for place in folder.parents if place.exists()), folder)
-    if folder.exists() or not (os.path.isdir(above) and os.access(above, os.W_OK)):
-        _check_writable(folder)
 
 
 def _check_writable(folder: Path) -> None:

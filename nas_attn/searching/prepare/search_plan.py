@@ -10,7 +10,7 @@ from pathlib import Path
 from nas_attn.data.dataset import Dataset
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.storage.opening import OpenStudy, is_study
+from nas_attn.storage.opening import OpenStudy, begun_study
 from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.plan import Build, Plan, plan_for, study_plan
 from nas_attn.training.tasks.data import data_of
@@ -44,7 +44,7 @@ class SearchPlan:
     @cached_property
     def is_new(self) -> bool:
         """Whether the study must be created."""
-        return self.study is None and not is_study(self.recipe.name, self.url)
+        return self.study is None and begun_study(self.recipe.name, self.url) is None
 
     @cached_property
     def dataset(self) -> Dataset | None:
