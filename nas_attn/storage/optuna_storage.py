@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session
 
 from nas_attn.errors import StorageError
@@ -64,6 +65,17 @@ for _name, _method in inspect.getmembers(RDBStorage, inspect.isfunction):
         setattr(PatientStorage, _name, repeatable(_method))
 
 
+@contextmanager
+def optuna_errors(database: Database) -> Iterator[None]:
+    """Inside, errors of the database that Optuna raises become ours."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        original = getattr(cause, "orig", None) or cause or error
+        raise explained(original, str(database)) from error
+
+
 def open_storage(database: Database) -> PatientStorage:
     """Optuna's part of a database; its tables are made if they are missing. Raises StorageError: it
     cannot be opened.
@@ -74,17 +86,13 @@ def open_storage(database: Database) -> PatientStorage:
 def _open(database: Database) -> PatientStorage:
     address, arguments = optuna_engine_arguments(database.url)
     try:
-        storage = PatientStorage(address, arguments, database.outage)
+        with optuna_errors(database):
+            storage = PatientStorage(address, arguments, database.outage)
     except RuntimeError as error:
         # of a schema of another version
         raise StorageError(
             f"Optuna {optuna.__version__} cannot use the database '{database}': {error}"
         ) from None
-    except (SQLAlchemyError, StorageInternalError) as error:
-        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-        if isinstance(cause, DBAPIError) and cause.orig is not None:
-            raise explained(cause.orig, str(database)) from error
-        raise StorageError(f"the database '{database}' cannot be opened: {error}") from None
     translate_errors(storage.engine, str(database))
     # at the latest when the process ends
     weakref.finalize(storage, _close, storage.scoped_session, storage.engine)

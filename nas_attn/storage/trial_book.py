@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import optuna
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
@@ -20,8 +20,7 @@ from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE, Placement
 from nas_attn.space.search_space import other_of
 from nas_attn.storage.database import Database
-from nas_attn.storage.driver_errors import explained
-from nas_attn.storage.optuna_storage import open_storage
+from nas_attn.storage.optuna_storage import open_storage, optuna_errors
 from nas_attn.storage.records import CandidateRow, Latency, StoredScore
 
 # user attribute of an enqueued trial that names the baseline
@@ -54,17 +53,11 @@ class TrialBook:
         StorageError: it cannot be opened.
         """
         self.storage = open_storage(database)
-        try:
+        with optuna_errors(database):
             if made_for is None:
                 self.study = optuna.load_study(study_name=name, storage=self.storage)
             else:
                 self.study = _made(made_for, name, self.storage)
-        except StorageInternalError as error:
-            # Optuna's word for whatever the database answered
-            cause = error.__cause__
-            raise explained(
-                getattr(cause, "orig", None) or cause or error, str(database)
-            ) from error
         self._database = str(database)
         self._identities: dict[int, int] = {}
         # by which optuna-dashboard knows the study
@@ -108,14 +101,13 @@ class TrialBook:
         return {t.number: tuple(t.values) for t in self.all() if t.state == TrialState.COMPLETE}
 
     def enqueue(self, values: Mapping[str, str], attributes: Mapping[str, Any]) -> None:
-        """Enqueues a placement of the space, unless it is a trial already."""
-        if not any(known_params(trial) == values for trial in self.all()):
+        """Enqueues a placement of the space, by its values, or another one, by the attribute
+        OUTSIDE; unless it is a trial already.
+        """
+        new = dict(values), attributes.get(OUTSIDE)
+        there = ((known_params(trial), trial.user_attrs.get(OUTSIDE)) for trial in self.all())
+        if new not in there:
             self.study.enqueue_trial(dict(values), user_attrs=dict(attributes))
-
-    def enqueue_outside(self, text: str, attributes: Mapping[str, Any]) -> None:
-        """The same for a placement outside the space."""
-        if not any(trial.user_attrs.get(OUTSIDE) == text for trial in self.all()):
-            self.study.enqueue_trial({}, user_attrs={**attributes, OUTSIDE: text})
 
     def named(self, trials: Iterable[FrozenTrial]) -> list[int]:
         """Numbers of the waiting trials that a person has named, or that are another network."""

@@ -20,7 +20,7 @@ from nas_attn.searching.prepare.baselines import (
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.space.placement import BARE
 from nas_attn.space.search_space import other_of
-from nas_attn.storage.trial_book import BASELINE, outside
+from nas_attn.storage.trial_book import BASELINE, OUTSIDE, outside
 from nas_attn.training.starts import given_weights
 
 
@@ -49,8 +49,8 @@ class QueuedRelatives:
         if other is None:
             return False
         network = relative(self._bench.plan, other)
-        attributes = {BASELINE: control_name(network.placement)}
-        self._worker.opened.book.enqueue_outside(network.text, attributes)
+        attributes = {BASELINE: control_name(network.placement), OUTSIDE: network.text}
+        self._worker.opened.book.enqueue({}, attributes)
         return True
 
     def _can_start(self, other: Choice) -> bool:

@@ -21,7 +21,7 @@ from nas_attn.space.notation import parse, parse_choice
 from nas_attn.space.placement import Assignment, BaselineName, Placement, ResolvedPlacement
 from nas_attn.space.search_space import BACKBONE_SITE, Baseline, SearchSpace, Values
 from nas_attn.storage.opening import OpenStudy
-from nas_attn.storage.trial_book import BASELINE, TRIED
+from nas_attn.storage.trial_book import BASELINE, OUTSIDE, TRIED
 from nas_attn.training.plan import Plan, study_plan, wanted
 from nas_attn.training.starts import wanted_weights
 
@@ -209,12 +209,11 @@ def enqueue_first(opened: OpenStudy, own: Sequence[Queued] = ()) -> None:
             )
             continue
         named = {BASELINE: one.baseline, TRIED: one.typed}
+        if one.values is None:
+            named[OUTSIDE] = one.resolved.text
         attributes = {name: text for name, text in named.items() if text is not None}
         with opened.database.creating():
-            if one.values is not None:
-                opened.book.enqueue(one.values, attributes)
-            else:
-                opened.book.enqueue_outside(one.resolved.text, attributes)
+            opened.book.enqueue(one.values or {}, attributes)
     if own:
         opened.store.set(trials=max(opened.trials, trials_to_try_all(opened)))
 
