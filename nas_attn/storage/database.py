@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Json
-from sqlalchemy import Connection, column, delete, func, inspect, select, table
+from sqlalchemy import Connection, column, delete, func, inspect, orm, select, table
 
 from nas_attn.errors import StorageError, StudyError, did_you_mean
 from nas_attn.storage import tables
@@ -30,30 +30,8 @@ from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import storage_url
 from nas_attn.system.paths import UNFINISHED_ENDING, output_path, replace_file
 
-_SQLITE_HEADER = b"SQLite format 3\x00"
-
-
-def check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """StudyError if no copy may be written there. Only `overwrite` replaces an older copy; other
-    files are never replaced.
-    """
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise StudyError(
-            f"backup '{target}': the folder does not exist or is not writable: choose another"
-        )
-    if not target.exists():
-        return
-    with target.open("rb") as file:
-        start = file.read(len(_SQLITE_HEADER))
-    in_use = target.samefile(source) or target.with_name(target.name + "-wal").exists()
-    if in_use or start not in (b"", _SQLITE_HEADER):
-        raise StudyError(
-            f"backup '{target}' is a database in use, or exists and is none: name another file"
-        )
-    if not overwrite:
-        raise StudyError(
-            f"backup '{target}' exists: name another file, or force to replace that copy"
-        )
+# in small letters
+_SQLITE_HEADER = b"sqlite format 3\x00"
 
 
 SLEW_S = 5.0
@@ -155,21 +133,16 @@ class Database:
         is none. Writes nothing, also where nothing is prepared. Raises StorageError: the database
         cannot be read, or is from a newer version.
         """
-        path = self.path
-        if path is not None and not path.is_file():
-            # a connection would make it
-            return None
         study = tables.StudyTable
-        candidate = tables.CandidateTable
+        begun = select(func.count()).where(tables.CandidateTable.study_id == study.id)
+        query = select(study.recipe, begun.scalar_subquery()).where(study.name == name)
+        # a connection would make the file
+        if self.path is not None and not self.path.is_file():
+            return None
         with self._connector.read() as connection:
             if known_version(connection, self._connector) is None:
                 return None
-            of_name = select(study.id, study.recipe).where(study.name == name)
-            row = connection.execute(of_name).one_or_none()
-            if row is None:
-                return None
-            begun = select(func.count()).where(candidate.study_id == row.id)
-            return row.recipe, connection.scalar(begun) or 0
+            return connection.execute(query).one_or_none()
 
     @repeatable
     def create_study(
@@ -195,19 +168,17 @@ class Database:
         Raises:
             StudyError: the existing one has another recipe.
         """
-        row: dict[str, Any] = {
-            "name": name,
-            "recipe": recipe,
-            "versions": json.dumps(dict(versions)),
-            "trials": trials,
-            "artifacts": artifacts,
-            "rounds_before": 0,
-            "batches": FILLED,
-            "taking_over": taking_over,
-        }
         with self._connector.write() as connection:
             new = insert(connection, tables.StudyTable).values(
-                created_at=self._connector.clock, **row
+                name=name,
+                recipe=recipe,
+                versions=json.dumps(dict(versions)),
+                trials=trials,
+                artifacts=artifacts,
+                rounds_before=0,
+                batches=FILLED,
+                taking_over=taking_over,
+                created_at=self._connector.clock,
             )
             connection.execute(new.on_conflict_do_nothing())
         store = self.study(name)
@@ -218,51 +189,42 @@ class Database:
     def study(self, name: str) -> StudyStore:
         """The study of this name. Raises StudyError, which names the nearest: there is none."""
         study = tables.StudyTable
-        columns = (study.id, study.name, study.recipe, study.versions, study.created_at)
         with self._connector.read() as connection:
-            query = select(*columns).where(study.name == name)
-            row = connection.execute(query).mappings().one_or_none()
+            row = orm.Session(connection).scalar(select(study).filter_by(name=name))
             if row is None:
                 near = did_you_mean(name, connection.scalars(select(study.name)))
                 raise StudyError(f"there is no study '{name}' in '{self}': {near}")
             # of the recipe, only whether the text is complete
-            texts = [(row["versions"], row["recipe"])]
+            texts = [(row.versions, row.recipe)]
             ((versions, _),) = read_all(tuple[Json[dict[str, str]], Json[Any]], texts)
-        return StudyStore(self._connector, **{**row, "versions": versions})
+        return StudyStore(self._connector, row, versions)
 
     @repeatable
     def studies(self) -> list[StudySummary]:
         """All studies, the oldest first."""
         study = tables.StudyTable
-        columns = (tables.CandidateTable.study_id, tables.CandidateTable.state)
-        counting = (
-            select(*columns, func.count().label("count")).group_by(*columns).order_by(*columns)
-        )
-        working = tables.WorkerTable.study_id
+        candidate = tables.CandidateTable
+        worker = tables.WorkerTable
+        counting = select(candidate.study_id, candidate.state, func.count())
+        counting = counting.group_by(candidate.study_id, candidate.state)
+        working = select(worker.study_id, func.count()).filter_by(left_at=None)
         states: defaultdict[int, dict[str, int]] = defaultdict(dict)
-        summaries = []
         with self._connector.read() as connection:
-            rows = connection.execute(select(study).order_by(study.created_at, study.id)).mappings()
-            for group in connection.execute(counting).mappings():
-                states[group["study_id"]][group["state"]] = group["count"]
-            present = (
-                select(working, func.count().label("count"))
-                .where(tables.WorkerTable.left_at.is_(None))
-                .group_by(working)
-            )
-            workers = {
-                group["study_id"]: group["count"]
-                for group in connection.execute(present).mappings()
-            }
+            for number, state, count in connection.execute(counting.order_by(candidate.state)):
+                states[number][state] = count
+            workers = dict(connection.execute(working.group_by(worker.study_id)).all())
             named = _optuna_names(connection)
-            for row in rows:
-                counted = {
+            rows = connection.execute(select(study).order_by(study.created_at, study.id)).mappings()
+            counted = [
+                {
+                    **row,
                     "candidates": states[row["id"]],
                     "workers": workers.get(row["id"], 0),
                     "lost": row["name"] not in named,
                 }
-                summaries.append({**row, **counted})
-            return read_all(StudySummary, summaries)
+                for row in rows
+            ]
+            return read_all(StudySummary, counted)
 
     def delete_study(self, name: str) -> None:
         """Deletes our part of a study, not Optuna's; its workers lose their leases. StudyError:
@@ -274,11 +236,8 @@ class Database:
     def _delete(self, number: int) -> None:
         with self._connector.write() as connection:
             for table in tables.Base.metadata.sorted_tables:
-                if table is tables.StudyTable.__table__:
-                    column = table.c.id
-                else:
-                    column = table.c.study_id
-                connection.execute(delete(table).where(column == number))
+                of_study = {"study_id" if "study_id" in table.c else "id": number}
+                connection.execute(delete(table).filter_by(**of_study))
 
     def backup(
         self, path: str | Path, *, overwrite: bool = False, artifacts: str | None = None
@@ -320,15 +279,23 @@ class Database:
                 f"storage '{self}' is not an SQLite file, which is all that this command copies:"
                 f" {instead}"
             )
-        target = output_path(path, what="backup", error=StudyError).absolute()
-        check_target(source, target, overwrite)
+        replaces = (_SQLITE_HEADER,)
+        target = output_path(path, what="backup", error=StudyError, replaces=replaces).absolute()
+        if not target.exists():
+            return source, target
+        if target.samefile(source) or target.with_name(target.name + "-wal").exists():
+            raise StudyError(f"backup '{target}' is a database in use: name another file")
+        if not overwrite:
+            raise StudyError(
+                f"backup '{target}' exists: name another file, or force to replace that copy"
+            )
         return source, target
 
     @repeatable
     def has_trials(self, name: str) -> bool:
         """Whether Optuna has a study of this name in its tables here. Writes nothing."""
+        # a connection would make the file
         if self.path is not None and not self.path.is_file():
-            # a connection would make it
             return False
         with self._connector.read() as connection:
             return name in _optuna_names(connection)
@@ -336,10 +303,9 @@ class Database:
     @repeatable
     def stores(self) -> list[StudyStore]:
         """All studies' stores."""
+        by_age = select(tables.StudyTable.name).order_by(tables.StudyTable.id)
         with self._connector.read() as connection:
-            names = list(
-                connection.scalars(select(tables.StudyTable.name).order_by(tables.StudyTable.id))
-            )
+            names = list(connection.scalars(by_age))
         return [self.study(name) for name in names]
 
 

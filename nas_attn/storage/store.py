@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from pydantic import Json
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, orm, select, true, update
+from sqlalchemy import Connection, delete, func, orm, select, update
 from sqlalchemy import text as sql_text
 
 from nas_attn.errors import StorageError
@@ -33,7 +33,7 @@ from nas_attn.storage.rows import (
     Run,
     read_all,
 )
-from nas_attn.storage.work import WAITING, Leases, RunQueue, WorkerBook
+from nas_attn.storage.work import WAITING, Leases, RunQueue, WorkerBook, given
 
 # Optuna's own tables: its storage takes longer to load than the query to run.
 TOLD_VALUES = sql_text(
@@ -56,17 +56,16 @@ class Documents:
 
     def __init__(self, connector: Connector, study_id: int, kind: str) -> None:
         self._connector = connector
-        self._id = study_id
-        self._kind = kind
+        self._mine = {"study_id": study_id, "kind": kind}
 
     @repeatable
     def put(self, name: str, content: str) -> None:
         with self._connector.write() as connection:
-            new = insert(connection, _document).values(self._row(name, content))
-            other = new.on_conflict_do_update(
-                index_elements=["study_id", "kind", "name"], set_={"content": content}
+            new = self._new(connection, name, content)
+            index = ["study_id", "kind", "name"]
+            connection.execute(
+                new.on_conflict_do_update(index_elements=index, set_={"content": content})
             )
-            connection.execute(other)
 
     @repeatable
     def put_once(self, name: str, content: str) -> str:
@@ -74,33 +73,44 @@ class Documents:
         once. Returns the document that is stored.
         """
         with self._connector.write() as connection:
-            new = insert(connection, _document).values(self._row(name, content))
-            connection.execute(new.on_conflict_do_nothing())
-            return str(connection.scalar(select(_document.content).where(self._named(name))))
+            connection.execute(self._new(connection, name, content).on_conflict_do_nothing())
+            return str(connection.scalar(self._select(name)))
 
     @repeatable
     def get(self, name: str) -> str | None:
         """A document; None if there is none."""
         with self._connector.read() as connection:
-            content: str | None = connection.scalar(
-                select(_document.content).where(self._named(name))
-            )
+            content: str | None = connection.scalar(self._select(name))
         return content
 
     @repeatable
     def all(self) -> dict[str, str]:
         """Name -> document, by name."""
-        mine = and_(_document.study_id == self._id, _document.kind == self._kind)
-        query = select(_document.name, _document.content).where(mine).order_by(_document.name)
+        columns = (_document.name, _document.content)
+        query = select(*columns).filter_by(**self._mine).order_by(_document.name)
         with self._connector.read() as connection:
-            return {row.name: row.content for row in connection.execute(query)}
+            return dict(connection.execute(query).all())
 
-    def _row(self, name: str, content: str) -> dict[str, Any]:
-        return {"study_id": self._id, "kind": self._kind, "name": name, "content": content}
+    def _new(self, connection: Connection, name: str, content: str) -> Any:
+        return insert(connection, _document).values(**self._mine, name=name, content=content)
 
-    def _named(self, name: str) -> ColumnElement[bool]:
-        of_kind = and_(_document.study_id == self._id, _document.kind == self._kind)
-        return and_(of_kind, _document.name == name)
+    def _select(self, name: str) -> Any:
+        return select(_document.content).filter_by(**self._mine, name=name)
+
+
+def _add_once(
+    connection: Connection, table: Any, row: Mapping[str, Any], written: Mapping[str, Any]
+) -> None:
+    """Writes a row, unless it is there: as after an answer that was lost.
+
+    Args:
+        connection: in a transaction that writes.
+        table: of rows with numbers.
+        row: what tells it from others.
+        written: what is written with it.
+    """
+    if connection.scalar(select(table.id).filter_by(**row)) is None:
+        connection.execute(insert(connection, table).values({**row, **written}))
 
 
 class StudyStore(Leases):
@@ -122,27 +132,20 @@ class StudyStore(Leases):
     """
 
     def __init__(
-        self,
-        connector: Connector,
-        *,
-        id: int,
-        name: str,
-        recipe: str,
-        versions: Mapping[str, str],
-        created_at: float,
+        self, connector: Connector, row: tables.StudyTable, versions: Mapping[str, str]
     ) -> None:
-        super().__init__(connector, id=id, name=name)
+        """`versions`: library -> version at creation, as in the row."""
+        super().__init__(connector, id=row.id, name=row.name)
         # the recipe as JSON, frozen at creation
-        self.recipe = recipe
-        # library -> version at creation
-        self.versions = dict(versions)
+        self.recipe = row.recipe
+        self.versions = versions
         # Unix seconds by the database's clock
-        self.created_at = created_at
+        self.created_at = row.created_at
         # at which state of the tables they were read; whether of other devices -> sessions
         self._sessions: tuple[object, dict[bool, list[Session]]] = (None, {})
-        documents = partial(Documents, connector, id)
-        self.queue = RunQueue(connector, id, self._fenced)
-        self.workers = WorkerBook(connector, id)
+        documents = partial(Documents, connector, row.id)
+        self.queue = RunQueue(connector, row.id, self._fenced)
+        self.workers = WorkerBook(connector, row.id)
         # training protocols by name: the training and the data as JSON
         self.protocols = documents("protocol")
         # Number (and name, of another network) -> place of a trained one; empty: it is lost.
@@ -176,9 +179,10 @@ class StudyStore(Leases):
     def set(self, /, **columns: str | float | None) -> None:
         """Changes settings of the study, or its sites."""
         with self._connector.write() as connection:
-            connection.execute(
-                update(tables.StudyTable).where(tables.StudyTable.id == self._id).values(columns)
-            )
+            self._set(connection, columns)
+
+    def _set(self, connection: Connection, columns: Mapping[str, str | float | None]) -> None:
+        connection.execute(update(tables.StudyTable).filter_by(id=self._id).values(columns))
 
     def _row(self, connection: Connection) -> tables.StudyTable:
         row = orm.Session(connection).get(tables.StudyTable, self._id)
@@ -205,10 +209,9 @@ class StudyStore(Leases):
         """Pins the study to a latency device, unless it is pinned already. Returns the pinned
         device.
         """
-        study = tables.StudyTable
+        unpinned = update(tables.StudyTable).filter_by(id=self._id, fingerprint=None)
         with self._connector.write() as connection:
-            mine = and_(study.id == self._id, study.fingerprint.is_(None))
-            connection.execute(update(study).where(mine).values(fingerprint=fingerprint))
+            connection.execute(unpinned.values(fingerprint=fingerprint))
         return str(self.fingerprint)
 
     @repeatable
@@ -220,33 +223,28 @@ class StudyStore(Leases):
             fingerprint: the new device, as the study keeps it.
             again: keys of scored candidates that lack a latency now; they run until they have one.
         """
-        scored = and_(
-            tables.CandidateTable.study_id == self._id,
-            tables.CandidateTable.key.in_(again),
-            tables.CandidateTable.state == "scored",
-        )
+        scored = update(tables.CandidateTable).filter_by(study_id=self._id, state="scored")
+        lacking = scored.where(tables.CandidateTable.key.in_(again))
         with self._connector.write() as connection:
-            mine = tables.StudyTable.id == self._id
-            connection.execute(
-                update(tables.StudyTable).where(mine).values(fingerprint=fingerprint)
-            )
-            connection.execute(update(tables.CandidateTable).where(scored).values(state="running"))
+            self._set(connection, {"fingerprint": fingerprint})
+            connection.execute(lacking.values(state="running"))
 
     @repeatable
     def state(self) -> str:
         """A text that changes whenever there are new results."""
+        columns = (
+            tables.CandidateTable.state,
+            tables.RunTable.state,
+            tables.ScoreTable.purpose,
+            tables.SessionTable.study_id,
+            tables.TestReadingTable.study_id,
+        )
         parts = []
         with self._connector.read() as connection:
-            for table in (tables.CandidateTable, tables.RunTable):
-                query = (
-                    select(table.state, func.count())
-                    .where(table.study_id == self._id)
-                    .group_by(table.state)
-                )
-                parts += sorted(f"{state} {count}" for state, count in connection.execute(query))
-            for kind in (tables.ScoreTable, tables.SessionTable, tables.TestReadingTable):
-                count = connection.scalar(select(func.count()).where(kind.study_id == self._id))
-                parts.append(f"{kind.__tablename__} {count}")
+            for column in columns:
+                query = select(column, func.count()).filter_by(study_id=self._id)
+                by_value = query.group_by(column).order_by(column)
+                parts += [f"{column} {value} {n}" for value, n in connection.execute(by_value)]
         return ", ".join(parts)
 
     @repeatable
@@ -275,40 +273,35 @@ class StudyStore(Leases):
             LeaseLost: another worker has taken over; nothing is written.
         """
         with self._fenced(lease) as connection:
-            of = {
-                "study_id": self._id,
-                "key": key,
-                "placement": str(placement),
-                "trial": trial,
-                "baseline": baseline,
-            }
             new = insert(connection, tables.CandidateTable).values(
-                **of,
+                study_id=self._id,
+                key=key,
+                placement=str(placement),
+                trial=trial,
+                baseline=baseline,
                 state="running",
                 reason="",
                 created_at=self._connector.clock,
             )
             connection.execute(new.on_conflict_do_nothing())
-            row = self._read_candidates(connection, self._candidate(key))[0]
+            row = self._read_candidates(connection, key=key)[0]
         return row if row.trial == trial else None
 
     @repeatable
     def candidate(self, key: str) -> CandidateRow | None:
         """The candidate with this key; None if there is none."""
         with self._connector.read() as connection:
-            return next(iter(self._read_candidates(connection, self._candidate(key))), None)
+            return next(iter(self._read_candidates(connection, key=key)), None)
 
     @repeatable
     def candidates(self) -> list[CandidateRow]:
         """All candidates, by trial."""
         with self._connector.read() as connection:
-            return self._read_candidates(connection, true())
+            return self._read_candidates(connection)
 
-    def _read_candidates(
-        self, connection: Connection, which: ColumnElement[bool]
-    ) -> list[CandidateRow]:
+    def _read_candidates(self, connection: Connection, **which: str) -> list[CandidateRow]:
         candidate = tables.CandidateTable
-        query = select(candidate).where(candidate.study_id == self._id, which)
+        query = select(candidate).filter_by(study_id=self._id, **which)
         ordered = query.order_by(candidate.trial, candidate.key)
         return read_all(CandidateRow, connection.execute(ordered).mappings())
 
@@ -317,13 +310,9 @@ class StudyStore(Leases):
         """Stores a candidate's cost. Raises LeaseLost: another worker has taken over; nothing is
         written.
         """
-        of_candidate = (
-            update(tables.CandidateTable)
-            .where(self._candidate(key))
-            .values(costs=json.dumps(dict(cost)))
-        )
+        of_candidate = update(tables.CandidateTable).filter_by(study_id=self._id, key=key)
         with self._fenced(lease) as connection:
-            connection.execute(of_candidate)
+            connection.execute(of_candidate.values(costs=json.dumps(dict(cost))))
 
     @repeatable
     def end_candidate(self, key: str, *, state: str, reason: str, lease: Lease) -> bool:
@@ -343,22 +332,20 @@ class StudyStore(Leases):
             LeaseLost: another worker has taken over; nothing is written.
         """
         assert state in FINAL_STATES
-        running = and_(self._candidate(key), tables.CandidateTable.state == "running")
+        mine = {"study_id": self._id, "key": key}
+        running = update(tables.CandidateTable).filter_by(**mine, state="running")
         # one that was measured again ended before
         ended_at = func.coalesce(tables.CandidateTable.finished_at, self._connector.clock)
-        result = {"state": state, "reason": reason, "finished_at": ended_at}
-        run = tables.RunTable
-        of_search = and_(run.protocol == SEARCH, run.purpose == SEARCH)
-        waiting = and_(run.study_id == self._id, run.key == key, run.state == WAITING, of_search)
+        waiting = update(tables.RunTable).filter_by(
+            **mine, state=WAITING, protocol=SEARCH, purpose=SEARCH
+        )
         with self._fenced(lease) as connection:
-            ended = connection.execute(update(tables.CandidateTable).where(running).values(result))
-            if ended.rowcount == 0:
-                return False
-            connection.execute(update(tables.RunTable).where(waiting).values(state="withdrawn"))
-            return True
-
-    def _candidate(self, key: str) -> ColumnElement[bool]:
-        return and_(tables.CandidateTable.study_id == self._id, tables.CandidateTable.key == key)
+            ended = connection.execute(
+                running.values(state=state, reason=reason, finished_at=ended_at)
+            )
+            if ended.rowcount:
+                connection.execute(waiting.values(state="withdrawn"))
+            return ended.rowcount > 0
 
     @repeatable
     def add_score(self, run: Run, score: Score, *, lease: Lease) -> None:
@@ -367,21 +354,16 @@ class StudyStore(Leases):
         """
         assert run.purpose in PURPOSES
         assert run.seed == score.seed
-        of = {
-            "key": run.key,
-            "protocol": run.protocol,
-            "backbone": run.backbone,
-            "purpose": run.purpose,
-        }
-        row = {
+        columns = tables.ScoreTable.__table__.c
+        # other fields are in the metrics, or only the queue's
+        both = {**asdict(run), **asdict(score)}
+        row = {name: value for name, value in both.items() if name in columns}
+        row |= {
             "study_id": self._id,
-            **of,
-            **asdict(score),
             "metrics": json.dumps(dict(score.metrics)),
+            "owner": lease.owner,
+            "recorded_at": self._connector.clock,
         }
-        # other fields are in the metrics
-        row = {name: row[name] for name in row if name in tables.ScoreTable.__table__.c}
-        row |= {"owner": lease.owner, "recorded_at": self._connector.clock}
         with self._fenced(lease) as connection:
             new = insert(connection, tables.ScoreTable).values(row)
             identity = list(tables.ScoreTable.__table__.primary_key)
@@ -393,6 +375,7 @@ class StudyStore(Leases):
         key: str | None = None,
         *,
         protocol: str | None = None,
+        rung: int | None = None,
         with_correct: bool = False,
         with_answers: bool = False,
     ) -> list[StoredScore]:
@@ -401,16 +384,15 @@ class StudyStore(Leases):
         Args:
             key: of their network; None: of all.
             protocol: by which they were trained; None: by any.
+            rung: at which; None: at any.
             with_correct: whether they have which images were right.
             with_answers: whether they have the task's results per image.
         """
         score = tables.ScoreTable
         wanted = {"correct": with_correct, "answers": with_answers}
         columns = [column for column in score.__table__.c if wanted.get(column.name, True)]
-        query = select(*columns).where(
-            score.study_id == self._id,
-            true() if key is None else score.key == key,
-            true() if protocol is None else score.protocol == protocol,
+        query = select(*columns).filter_by(
+            study_id=self._id, **given(key=key, protocol=protocol, rung=rung)
         )
         order = (score.key, score.protocol, score.seed, score.backbone, score.rung)
         with self._connector.read() as connection:
@@ -423,21 +405,12 @@ class StudyStore(Leases):
         does; of one network, or of all.
         """
         score = tables.ScoreTable
-        query = (
-            select(func.max(score.epochs), func.sum(score.wall_s))
-            .where(score.study_id == self._id, score.protocol == SEARCH)
-            .where(true() if key is None else score.key == key)
-            .group_by(score.key, score.seed, score.backbone)
+        query = select(func.max(score.epochs), func.sum(score.wall_s)).filter_by(
+            study_id=self._id, protocol=SEARCH, **given(key=key)
         )
+        by_run = query.group_by(score.key, score.seed, score.backbone)
         with self._connector.read() as connection:
-            return [(epochs, seconds) for epochs, seconds in connection.execute(query)]
-
-    @repeatable
-    def told_values(self, objective: int) -> list[float]:
-        """What Optuna was told of an objective, by its number, of the trials that ended scored."""
-        at = {"name": self.name, "number": objective}
-        with self._connector.read() as connection:
-            return list(connection.execute(TOLD_VALUES, at).scalars())
+            return list(connection.execute(by_run))
 
     @repeatable
     def metrics(
@@ -461,6 +434,13 @@ class StudyStore(Leases):
             )
 
     @repeatable
+    def told_values(self, objective: int) -> list[float]:
+        """What Optuna was told of an objective, by its number, of the trials that ended scored."""
+        at = {"name": self.name, "number": objective}
+        with self._connector.read() as connection:
+            return list(connection.execute(TOLD_VALUES, at).scalars())
+
+    @repeatable
     def add_session(self, session: Session, *, owner: str) -> None:
         """Stores a latency session of a worker, once."""
         row = {
@@ -468,11 +448,9 @@ class StudyStore(Leases):
             "started_at": session.started_at,
             "document": json.dumps(asdict(session)),
         }
-        same = and_(*(getattr(tables.SessionTable, name) == value for name, value in row.items()))
+        written = {"owner": owner, "recorded_at": self._connector.clock}
         with self._connector.write() as connection:
-            if connection.scalar(select(tables.SessionTable.id).where(same)) is None:
-                written = {"owner": owner, "recorded_at": self._connector.clock}
-                connection.execute(insert(connection, tables.SessionTable).values(row | written))
+            _add_once(connection, tables.SessionTable, row, written)
 
     def sessions(self, *, elsewhere: bool = False) -> list[Session]:
         """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of
@@ -517,44 +495,43 @@ class StudyStore(Leases):
         Raises:
             LeaseLost: another worker has taken over; nothing is written.
         """
-        row = {"run": run, "artifact": artifact, "sha256": sha256, "size": size, "epochs": epochs}
-        new = {"study_id": self._id, "created_at": self._connector.clock, **row}
-        of_run = and_(
-            tables.CheckpointTable.study_id == self._id, tables.CheckpointTable.artifact == artifact
-        )
+        row = {
+            "study_id": self._id,
+            "run": run,
+            "artifact": artifact,
+            "sha256": sha256,
+            "size": size,
+            "epochs": epochs,
+        }
         with self._fenced(lease) as connection:
-            if connection.scalar(select(tables.CheckpointTable.id).where(of_run)) is None:
-                connection.execute(insert(connection, tables.CheckpointTable).values(new))
+            written = {"created_at": self._connector.clock}
+            _add_once(connection, tables.CheckpointTable, row, written)
 
     @repeatable
     def checkpoints(self, run: str) -> list[tables.CheckpointTable]:
         """A run's checkpoints, the newest first."""
-        return self._checkpoints(tables.CheckpointTable.run == run)
+        return self._checkpoints(run=run)
 
     @repeatable
     def all_checkpoints(self) -> dict[str, list[tables.CheckpointTable]]:
         """Name -> checkpoints or weights of that name, the newest first."""
         by_run: defaultdict[str, list[tables.CheckpointTable]] = defaultdict(list)
-        for row in self._checkpoints(true()):
+        for row in self._checkpoints():
             by_run[row.run].append(row)
         return dict(by_run)
 
-    def _checkpoints(self, which: ColumnElement[bool]) -> list[tables.CheckpointTable]:
-        query = select(tables.CheckpointTable).where(
-            tables.CheckpointTable.study_id == self._id, which
-        )
+    def _checkpoints(self, **which: str) -> list[tables.CheckpointTable]:
+        table = tables.CheckpointTable
+        query = select(table).filter_by(study_id=self._id, **which).order_by(table.id.desc())
         with self._connector.read() as connection:
-            ordered = query.order_by(tables.CheckpointTable.id.desc())
-            return list(orm.Session(connection).scalars(ordered))
+            return list(orm.Session(connection).scalars(query))
 
     @repeatable
     def drop_checkpoint(self, row: tables.CheckpointTable) -> None:
         """Deletes a checkpoint's row; the caller deletes its artifact."""
-        mine = and_(
-            tables.CheckpointTable.study_id == self._id, tables.CheckpointTable.id == row.id
-        )
+        mine = delete(tables.CheckpointTable).filter_by(study_id=self._id, id=row.id)
         with self._connector.write() as connection:
-            connection.execute(delete(tables.CheckpointTable).where(mine))
+            connection.execute(mine)
 
     def log_test_reading(self, reason: str) -> None:
         """Logs, before the test split is read, that it is read and for what."""
@@ -569,12 +546,8 @@ class StudyStore(Leases):
     def _log_test_reading(self, reason: str, now: float | None) -> None:
         """`now`: tells one reading from another, and is the same each time it is repeated."""
         row = {"study_id": self._id, "read_at": now, "reason": reason}
-        same = and_(
-            *(getattr(tables.TestReadingTable, name) == value for name, value in row.items())
-        )
         with self._connector.write() as connection:
-            if connection.scalar(select(tables.TestReadingTable.id).where(same)) is None:
-                connection.execute(insert(connection, tables.TestReadingTable).values(row))
+            _add_once(connection, tables.TestReadingTable, row, {})
 
     @repeatable
     def test_readings(self) -> list[SplitReading]:

@@ -7,7 +7,7 @@ type refuses NaN, the value of a diverged loss. Times are Unix seconds by the da
 SQLite this machine's.
 
 A new database is made from this file as it is. A change needs a revision under
-`migrations/versions`, which upgrades earlier databases, and its number in `SCHEMA_VERSIONS`.
+`migrations/versions`, which upgrades earlier databases, and counts in `SCHEMA_VERSIONS`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,7 @@ TABLE_PREFIX = "nas_"
 VERSION_TABLE = "nas_alembic_version"
 
 # Schema versions that this program knows, oldest first: the revisions.
-SCHEMA_VERSIONS = (
-    "0001",
-    "0002",
-    "0003",
-    "0004",
-    "0005",
-    "0006",
-    "0007",
-    "0008",
-    "0009",
-    "0010",
-)
+SCHEMA_VERSIONS = tuple(f"{number:04}" for number in range(1, 11))
 
 _NUMBERED = {"sqlite_autoincrement": True}
 """Numbers of rows are never used twice."""

@@ -40,6 +40,11 @@ _run = tables.RunTable
 _worker = tables.WorkerTable
 
 
+def given(**values: object) -> dict[str, object]:
+    """Column -> value that a query asks for; without those that are None: they may be any."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 class Leases:
     """The leases of one study; a part of `StudyStore`."""
 
@@ -58,32 +63,27 @@ class Leases:
         """Takes a resource that is free, or whose holder is gone; None while another worker holds
         it. A holder that asks again gets what it has.
         """
-        mine = sa.and_(_lease.study_id == self._id, _lease.resource == resource)
-        lease = Lease(resource, owner, 1)
+        mine = {"study_id": self._id, "resource": resource}
         with self._connector.write() as connection:
-            there = connection.execute(
-                sa.select(_lease).where(mine).with_for_update()
-            ).one_or_none()
-            if there is None:
-                new = insert(connection, _lease).values(
-                    study_id=self._id, **asdict(lease), released=False
-                )
-                first = new.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-                return lease if connection.execute(first).rowcount else None
+            free = insert(connection, _lease).values(**mine, owner="", number=0, released=True)
+            connection.execute(free.on_conflict_do_nothing())
+            query = sa.select(_lease).filter_by(**mine).with_for_update()
+            there = connection.execute(query).one()
             if there.owner == owner and not there.released:
-                return replace(lease, number=there.number)
+                return Lease(resource, owner, there.number)
             if not there.released and not self._is_gone(connection, there):
                 return None
-            lease = replace(lease, number=there.number + 1)
-            taken = {"owner": owner, "number": lease.number, "released": False}
-            connection.execute(sa.update(_lease).where(mine).values(taken))
+            lease = Lease(resource, owner, there.number + 1)
+            taken = sa.update(_lease).filter_by(**mine)
+            connection.execute(taken.values(owner=owner, number=lease.number, released=False))
         return lease
 
     @repeatable
     def release(self, lease: Lease) -> None:
         """Gives a resource back; does nothing if the lease is no longer held."""
         with self._connector.write() as connection:
-            connection.execute(sa.update(_lease).where(self._mine(lease)).values(released=True))
+            held = sa.update(_lease).filter_by(**self._mine(lease))
+            connection.execute(held.values(released=True))
 
     @contextmanager
     def holding(self, lease: Lease) -> Iterator[Lease]:
@@ -116,8 +116,8 @@ class Leases:
 
     @repeatable
     def _not_given_back(self) -> list[tuple[Lease, bool]]:
-        of_study = sa.and_(_lease.study_id == self._id, _lease.released == sa.false())
-        query = sa.select(_lease).where(of_study).order_by(_lease.resource)
+        of_study = sa.select(_lease).filter_by(study_id=self._id, released=False)
+        query = of_study.order_by(_lease.resource)
         with self._connector.read() as connection:
             return [
                 (Lease(row.resource, row.owner, row.number), self._is_gone(connection, row))
@@ -126,9 +126,9 @@ class Leases:
 
     def _is_gone(self, connection: sa.Connection, lease: sa.Row[Any]) -> bool:
         """Whether a lease's holder works no more, as far as this process can know."""
-        of_owner = sa.and_(_worker.study_id == self._id, _worker.owner == lease.owner)
-        columns = (_worker.seen_at, _worker.left_at)
-        worker = connection.execute(sa.select(*columns).where(of_owner)).one_or_none()
+        columns = sa.select(_worker.seen_at, _worker.left_at)
+        of_owner = columns.filter_by(study_id=self._id, owner=lease.owner)
+        worker = connection.execute(of_owner).one_or_none()
         if is_dead(lease.owner, local=self.is_local) or (worker and worker.left_at is not None):
             return True
         sign = (lease.number, worker and worker.seen_at)
@@ -141,10 +141,8 @@ class Leases:
         # after an outage, each holder must have had the time to give a sign again
         return now - since >= SILENT_S and not self._connector.outage.just_over(SILENT_S)
 
-    def _mine(self, lease: Lease) -> sa.ColumnElement[bool]:
-        named = sa.and_(_lease.study_id == self._id, _lease.resource == lease.resource)
-        held = sa.and_(_lease.owner == lease.owner, _lease.number == lease.number)
-        return sa.and_(named, held, _lease.released == sa.false())
+    def _mine(self, lease: Lease) -> dict[str, Any]:
+        return {"study_id": self._id, **asdict(lease), "released": False}
 
     @contextmanager
     def _fenced(self, lease: Lease) -> Iterator[sa.Connection]:
@@ -152,8 +150,8 @@ class Leases:
         the end.
         """
         with self._connector.write() as connection:
-            row = sa.select(_lease.number).where(self._mine(lease)).with_for_update()
-            if connection.scalar(row) is None:
+            row = sa.select(_lease.number).filter_by(**self._mine(lease))
+            if connection.scalar(row.with_for_update()) is None:
                 raise LeaseLost(
                     f"study '{self.name}': '{lease.resource}' has been taken over by another worker"
                 )
@@ -161,6 +159,8 @@ class Leases:
 
 
 WAITING = "waiting"
+# what changes of a run that is wanted again
+CHANGED = ("purpose", "round", "priority", "state")
 # final states of a run; `withdrawn`: not wanted any more
 ENDS = frozenset({"done", "pruned", "failed", "withdrawn"})
 
@@ -184,19 +184,13 @@ class RunQueue:
         withdrawn one waits again.
         """
         identity = ["study_id", "key", "protocol", "seed", "backbone"]
-        entered = {"study_id": self._id, "reason": "", "attempts": 0}
+        entered = {"study_id": self._id, "state": WAITING, "reason": "", "attempts": 0}
         with self._connector.write() as connection:
             for run in runs:
-                new = insert(connection, _run).values(
-                    state=WAITING, **entered, **asdict(run) | {"placement": str(run.placement)}
-                )
+                row = {**asdict(run), "placement": str(run.placement)}
+                new = insert(connection, _run).values(**entered, **row)
                 more = sa.and_(_run.state == WAITING, _run.priority < run.priority)
-                wanted = {
-                    "purpose": run.purpose,
-                    "round": run.round,
-                    "priority": run.priority,
-                    "state": WAITING,
-                }
+                wanted = {name: new.excluded[name] for name in CHANGED}
                 again = sa.or_(more, _run.state == "withdrawn")
                 connection.execute(
                     new.on_conflict_do_update(index_elements=identity, set_=wanted, where=again)
@@ -219,19 +213,15 @@ class RunQueue:
             key: of their network; None: of all.
             protocol: by which they are trained; None: by any.
         """
-        return self._read(
-            sa.true() if state is None else _run.state == state,
-            sa.true() if purposes is None else _run.purpose.in_(purposes),
-            sa.true() if key is None else _run.key == key,
-            sa.true() if protocol is None else _run.protocol == protocol,
-        )
+        of_purposes = sa.true() if purposes is None else _run.purpose.in_(purposes)
+        return self._read(of_purposes, **given(state=state, key=key, protocol=protocol))
 
     @repeatable
     def row(self, number: int) -> RunRow:
-        return self._read(_run.id == number)[0]
+        return self._read(sa.true(), id=number)[0]
 
-    def _read(self, *which: sa.ColumnElement[bool]) -> list[RunRow]:
-        query = sa.select(_run).where(_run.study_id == self._id, *which)
+    def _read(self, which: sa.ColumnElement[bool], **values: object) -> list[RunRow]:
+        query = sa.select(_run).where(which).filter_by(study_id=self._id, **values)
         with self._connector.read() as connection:
             rows = connection.execute(query.order_by(_run.priority.desc(), _run.id)).mappings()
             return read_all(RunRow, ({**row, "run": dict(row)} for row in rows))
@@ -240,9 +230,8 @@ class RunQueue:
     def counts(self) -> dict[tuple[str, str], int]:
         """(purpose, state) -> runs."""
         columns = (_run.purpose, _run.state)
-        query = (
-            sa.select(*columns, sa.func.count()).where(_run.study_id == self._id).group_by(*columns)
-        )
+        query = sa.select(*columns, sa.func.count()).filter_by(study_id=self._id)
+        query = query.group_by(*columns)
         with self._connector.read() as connection:
             return {(purpose, state): count for purpose, state, count in connection.execute(query)}
 
@@ -281,17 +270,13 @@ class RunQueue:
         """Lets ended runs wait again."""
         with self._connector.write() as connection:
             mine = sa.and_(_run.study_id == self._id, _run.id.in_(numbers))
-            connection.execute(
-                sa.update(_run)
-                .where(mine)
-                .values(state=WAITING, reason="", attempts=0, finished_at=None)
-            )
+            again = sa.update(_run).where(mine)
+            connection.execute(again.values(state=WAITING, reason="", attempts=0, finished_at=None))
 
     def _change(self, row: RunRow, lease: Lease, **values: object) -> None:
         with self._fenced(lease) as connection:
-            mine = sa.and_(_run.study_id == self._id, _run.id == row.id)
-            waiting = sa.and_(mine, _run.state == WAITING)
-            connection.execute(sa.update(_run).where(waiting).values(values))
+            waiting = sa.update(_run).filter_by(study_id=self._id, id=row.id, state=WAITING)
+            connection.execute(waiting.values(values))
 
 
 # a worker has ended in order
@@ -321,25 +306,23 @@ class WorkerBook:
             waiting: what it waits for; empty: for nothing.
         """
         clock = self._connector.clock
-        row = {
-            "study_id": self._id,
-            "owner": owner,
-            "device": device,
-            "doing": doing,
-            "waiting": waiting,
+        row = {"device": device, "doing": doing, "waiting": waiting}
+        later = _worker.seen_at + TICK_S
+        changed: dict[str, Any] = {
+            **row,
+            "since": sa.case((_worker.doing == doing, _worker.since), else_=clock),
+            # the row always changes
+            "seen_at": sa.case((clock > later, clock), else_=later),
+            "left_at": None,
+            "ending": None,
         }
+        identity = {"study_id": self._id, "owner": owner}
         with self._connector.write() as connection:
             new = insert(connection, _worker).values(
-                **row, began_at=clock, since=clock, seen_at=clock
+                **identity, **row, began_at=clock, since=clock, seen_at=clock
             )
-            since = sa.case((_worker.doing == doing, _worker.since), else_=clock)
-            back = {"left_at": None, "ending": None}
-            later = _worker.seen_at + TICK_S
-            # the row always changes
-            seen_at = sa.case((clock > later, clock), else_=later)
-            changed: dict[str, Any] = {**row, **back, "since": since, "seen_at": seen_at}
             connection.execute(
-                new.on_conflict_do_update(index_elements=["study_id", "owner"], set_=changed)
+                new.on_conflict_do_update(index_elements=list(identity), set_=changed)
             )
 
     @repeatable
@@ -349,10 +332,10 @@ class WorkerBook:
         """
         assert ending in (HAS_LEFT, LOST)
         with self._connector.write() as connection:
-            mine = sa.and_(_worker.study_id == self._id, _worker.owner == owner)
-            here = sa.and_(mine, _worker.left_at.is_(None))
-            ended = {"left_at": self._connector.clock, "ending": ending, "waiting": ""}
-            connection.execute(sa.update(_worker).where(here).values(ended))
+            here = sa.update(_worker).filter_by(study_id=self._id, owner=owner, left_at=None)
+            connection.execute(
+                here.values(left_at=self._connector.clock, ending=ending, waiting="")
+            )
 
     @repeatable
     def former(self) -> list[FormerWorker]:
@@ -394,18 +377,13 @@ class WorkerBook:
     @repeatable
     def rows(self) -> list[WorkerRow]:
         """The workers that are here, the oldest first, killed ones included."""
-        columns = (*_worker.__table__.c, self._connector.clock.label("now"))
-        here = sa.and_(_worker.study_id == self._id, _worker.left_at.is_(None))
-        query = sa.select(*columns).where(here)
+        now = self._connector.clock
+        spans = (
+            (now - _worker.began_at).label("here_s"),
+            (now - _worker.since).label("at_it_s"),
+            sa.case((now > _worker.seen_at, now - _worker.seen_at), else_=0.0).label("silent_s"),
+        )
+        here = sa.select(_worker).filter_by(study_id=self._id, left_at=None)
+        by_age = here.add_columns(*spans).order_by(_worker.began_at, _worker.owner)
         with self._connector.read() as connection:
-            rows = []
-            for row in connection.execute(
-                query.order_by(_worker.began_at, _worker.owner)
-            ).mappings():
-                spans = {
-                    "here_s": row["now"] - row["began_at"],
-                    "at_it_s": row["now"] - row["since"],
-                    "silent_s": max(0.0, row["now"] - row["seen_at"]),
-                }
-                rows.append({**row, **spans})
-            return read_all(WorkerRow, rows)
+            return read_all(WorkerRow, connection.execute(by_age).mappings())
