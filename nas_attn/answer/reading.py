@@ -239,9 +239,9 @@ def constants_now(store: StudyStore, recipe: Recipe) -> list[Constant]:
     """The metrics that are the same for all candidates so far."""
     scored = {row.key for row in store.candidates() if row.state == "scored"}
     runs: dict[str, list[Mapping[str, float]]] = defaultdict(list)
-    for key, _, _, metrics in store.metrics(recipe.training.last_rung):
-        if key in scored:
-            runs[key].append(metrics)
+    for stored in store.scores(protocol=SEARCH, rung=recipe.training.last_rung):
+        if stored.key in scored:
+            runs[stored.key].append(stored.score.metrics)
     seen = {name for scores in runs.values() for score in scores for name in score}
     return constants(recipe, primary_metric(recipe, seen), runs)
 

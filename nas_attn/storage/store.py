@@ -21,7 +21,7 @@ from sqlalchemy import Connection, delete, func, orm, select, update
 from sqlalchemy import text as sql_text
 
 from nas_attn.errors import StorageError
-from nas_attn.recipe.purposes import BACKBONE, PURPOSES, SEARCH
+from nas_attn.recipe.purposes import PURPOSES, SEARCH
 from nas_attn.recipe.tables import Costs
 from nas_attn.space.placement import Placement
 from nas_attn.storage import tables
@@ -411,27 +411,6 @@ class StudyStore(Leases):
         by_run = query.group_by(score.key, score.seed, score.backbone)
         with self._connector.read() as connection:
             return list(connection.execute(by_run))
-
-    @repeatable
-    def metrics(
-        self, rung: int, *, purpose: str | None = None
-    ) -> list[tuple[str, int, str | None, dict[str, float]]]:
-        """(key, seed, arithmetic, metrics) of the runs at a rung that were trained as the search
-        does, by key and seed; of one purpose, or of all.
-        """
-        score = tables.ScoreTable
-        query = (
-            select(score.key, score.seed, score.arithmetic, score.metrics)
-            .where(score.study_id == self._id, score.protocol == SEARCH)
-            .where(score.rung == rung, score.purpose != BACKBONE)
-            .order_by(score.key, score.seed, score.backbone)
-        )
-        if purpose is not None:
-            query = query.where(score.purpose == purpose)
-        with self._connector.read() as connection:
-            return read_all(
-                tuple[str, int, str | None, Json[dict[str, float]]], connection.execute(query)
-            )
 
     @repeatable
     def told_values(self, objective: int) -> list[float]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from nas_attn.answer.arithmetic import pairing, usual_arithmetic
 from nas_attn.answer.fronts import Level, minimised, net, objective_value, survives
 from nas_attn.model.features import is_other
-from nas_attn.recipe.purposes import SEARCH
+from nas_attn.recipe.purposes import BACKBONE, SEARCH
 from nas_attn.recipe.recipe import Recipe, lower_is_better
 from nas_attn.recipe.tables import is_cost
 from nas_attn.searching.propose.history import Known, weak_values
@@ -104,12 +104,16 @@ class RungScores:
         """Key -> (metrics at a rung, number of runs): the mean over the candidate's runs, of one
         purpose or of all, less their seeds' levels.
         """
-        rows = self._store.metrics(rung, purpose=purpose)
-        usual = usual_arithmetic(arithmetic for _, _, arithmetic, _ in rows)
+        rows = [
+            (stored.key, stored.score)
+            for stored in self._store.scores(protocol=SEARCH, rung=rung)
+            if stored.purpose != BACKBONE and purpose in (None, stored.purpose)
+        ]
+        usual = usual_arithmetic(score.arithmetic for _, score in rows)
         by_metric: dict[str, dict[str, dict[Level, float]]] = defaultdict(lambda: defaultdict(dict))
-        for key, seed, arithmetic, values in rows:
-            level = seed, pairing(arithmetic) if arithmetic else usual
-            for name, value in values.items():
+        for key, score in rows:
+            level = score.seed, pairing(score.arithmetic) if score.arithmetic else usual
+            for name, value in score.metrics.items():
                 by_metric[name][key][level] = value
         means_by_key: dict[str, tuple[dict[str, float], int]] = {}
         for name, by_key in by_metric.items():
