@@ -99,22 +99,6 @@ class WorkerRow:
 
 
 @dataclass(frozen=True, slots=True)
-class FormerWorker:
-    """A worker that has ended. Times are Unix seconds by the database's clock."""
-
-    owner: str
-    device: str
-    began_at: float
-    left_at: float
-    # `left` in order, or `lost`
-    ending: str
-    # that it has written
-    scores: int
-    # latency sessions that it has measured
-    sessions: int
-
-
-@dataclass(frozen=True, slots=True)
 class StudySummary:
     name: str
     # Unix seconds by the database's clock

@@ -19,14 +19,7 @@ from nas_attn.errors import LeaseLost, OperationError
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import repeatable
-from nas_attn.storage.rows import (
-    FormerWorker,
-    Lease,
-    Run,
-    RunRow,
-    WorkerRow,
-    read_all,
-)
+from nas_attn.storage.rows import Lease, Run, RunRow, WorkerRow, read_all
 from nas_attn.system.processes import is_dead
 from nas_attn.system.waiting import Interrupted
 
@@ -336,28 +329,6 @@ class WorkerBook:
             connection.execute(
                 here.values(left_at=self._connector.clock, ending=ending, waiting="")
             )
-
-    @repeatable
-    def former(self) -> list[FormerWorker]:
-        """The workers that have ended, the oldest first, with what they have written. The scores
-        that a later worker has written anew are the later one's.
-        """
-        score = tables.ScoreTable
-        session = tables.SessionTable
-        written = [
-            sa.select(sa.func.count())
-            .where(table.study_id == self._id, table.owner == _worker.owner)
-            .scalar_subquery()
-            .label(name)
-            for name, table in (("scores", score), ("sessions", session))
-        ]
-        query = (
-            sa.select(_worker, *written)
-            .where(_worker.study_id == self._id, _worker.left_at.is_not(None), TRAINS)
-            .order_by(_worker.began_at, _worker.owner)
-        )
-        with self._connector.read() as connection:
-            return read_all(FormerWorker, connection.execute(query).mappings())
 
     @repeatable
     def at_once(self) -> int:
