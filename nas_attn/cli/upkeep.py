@@ -248,11 +248,10 @@ def delete(
 
     What a study keeps: docs/how-to/run-anywhere.md
     """
-    from nas_attn.searching.keeping import check_deletable, delete_study
+    from nas_attn.searching.keeping import delete_study
     from nas_attn.storage.urls import shown_url
 
     opened = study_named(context, study)
-    check_deletable(opened)
     count = len(opened.store.candidates())
     what = f"study '{study}' with {several(count, 'candidate')} in {shown_url(context.storage)}"
     if not yes:

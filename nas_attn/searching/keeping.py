@@ -200,22 +200,15 @@ def back_up(
     target = Path(path).absolute()
     beside = target.with_name(f"{target.stem}.artifacts")
     places = {store.settings.artifacts for store in database.stores()}
-    folders = [artifacts_folder(database, place).resolve() for place in places]
-    # the copy of a folder would be inside it, and be copied again and again
-    if any(beside.resolve().is_relative_to(folder) for folder in folders):
-        would = f"its artifacts would be in '{beside}', among those of the database itself"
-        raise OperationError(f"backup '{target}': {would}: name another file or folder")
     written = database.backup(target, overwrite=overwrite, artifacts=beside.name)
-    _copy(database, beside)
-    files = [inside for inside in beside.rglob("*") if inside.is_file()] if beside.is_dir() else []
+    try:
+        sizes = [file.stat().st_size for file in _copied(database, beside)]
+    except OSError as error:
+        failed = f"backup of the artifacts to '{beside}' failed: {error}"
+        raise OperationError(f"{failed}: name another file or folder") from error
     buckets = sorted(place for place in places if place.startswith(SCHEME))
-    return Backup(
-        written,
-        beside if files else None,
-        len(files),
-        sum(f.stat().st_size for f in files),
-        tuple(buckets),
-    )
+    folder = beside if sizes else None
+    return Backup(written, folder, len(sizes), sum(sizes), tuple(buckets))
 
 
 def _own_files(store: StudyStore, folder: Path) -> Iterator[Path]:
@@ -226,19 +219,17 @@ def _own_files(store: StudyStore, folder: Path) -> Iterator[Path]:
                 yield file
 
 
-def _copy(database: Database, beside: Path) -> None:
-    try:
-        for store in database.stores():
-            folder = artifacts_folder(database, store.settings.artifacts)
-            for source in _own_files(store, folder):
-                if source.suffix != UNFINISHED_ENDING:
-                    # or it is a checkpoint that has just made way for the next
-                    with suppress(FileNotFoundError):
-                        to = beside / source.relative_to(folder)
-                        to.parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copy2(source, to)
-    except OSError as error:
-        raise OperationError(f"backup of the artifacts to '{beside}' failed: {error}") from error
+def _copied(database: Database, beside: Path) -> Iterator[Path]:
+    for store in database.stores():
+        folder = artifacts_folder(database, store.settings.artifacts)
+        for source in _own_files(store, folder):
+            if source.suffix != UNFINISHED_ENDING:
+                # or it is a checkpoint that has just made way for the next
+                with suppress(FileNotFoundError):
+                    to = beside / source.relative_to(folder)
+                    to.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(source, to)
+                    yield to
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,16 +242,6 @@ class Deleted:
     """Bytes of these files."""
 
 
-def check_deletable(opened: OpenStudy) -> None:
-    """Raises StudyError: workers are at work on the study."""
-    working = [worker for worker in workers_of(opened) if worker.works]
-    if working:
-        raise StudyError(
-            f"study '{opened.store.name}' has {several(len(working), 'worker')}: stop them first"
-            f" with nas-attn stop {opened.store.name}"
-        )
-
-
 def delete_study(opened: OpenStudy) -> Deleted:
     """Deletes a study for good: its files, its trials in Optuna's tables, its rows in ours. Other
     studies of the database and their files stay.
@@ -270,7 +251,12 @@ def delete_study(opened: OpenStudy) -> Deleted:
     Raises:
         StudyError: workers are at work on it.
     """
-    check_deletable(opened)
+    working = [worker for worker in workers_of(opened) if worker.works]
+    if working:
+        raise StudyError(
+            f"study '{opened.store.name}' has {several(len(working), 'worker')}: stop them first"
+            f" with nas-attn stop {opened.store.name}"
+        )
     deleted = _delete_files(opened)
     _delete_trials(opened)
     opened.database.delete_study(opened.store.name)

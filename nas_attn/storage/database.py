@@ -5,10 +5,9 @@ its log included.
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import sqlite3
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing
@@ -18,7 +17,7 @@ from typing import Any, Self
 from pydantic import Json
 from sqlalchemy import Connection, column, delete, func, inspect, orm, select, table
 
-from nas_attn.errors import StorageError, StudyError, did_you_mean
+from nas_attn.errors import StudyError, did_you_mean
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, TunedConnection, insert
 from nas_attn.storage.driver_errors import explained
@@ -28,7 +27,7 @@ from nas_attn.storage.records import FILLED
 from nas_attn.storage.rows import StudySummary, read_all
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import storage_url
-from nas_attn.system.paths import UNFINISHED_ENDING, output_path, replace_file
+from nas_attn.system.paths import output_path, whole_file
 
 # in small letters
 _SQLITE_HEADER = b"sqlite format 3\x00"
@@ -250,27 +249,8 @@ class Database:
             artifacts: the folder of files that the copy names; None: the same.
 
         Raises:
+            StudyError: no copy can be written there.
             StorageError: it failed; the target is unchanged.
-        """
-        source, target = self.check_backup(path, overwrite=overwrite)
-        part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{UNFINISHED_ENDING}")
-        try:
-            with closing(sqlite3.connect(source, factory=TunedConnection)) as connection:
-                connection.execute("VACUUM INTO ?", (str(part),)).close()
-            _finish_copy(part, artifacts)
-            part.chmod(source.stat().st_mode & 0o777)
-            replace_file(part, target)
-        except sqlite3.Error as error:
-            raise explained(error, f"backup of '{source}'") from error
-        except OSError as error:
-            raise StorageError(f"backup of '{source}' to '{target}' failed: {error}") from error
-        finally:
-            part.unlink(missing_ok=True)
-        return target
-
-    def check_backup(self, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
-        """(file to copy, file to write) of a backup. Raises StudyError: no copy can be written
-        there.
         """
         source = self.path
         if source is None:
@@ -281,15 +261,27 @@ class Database:
             )
         replaces = (_SQLITE_HEADER,)
         target = output_path(path, what="backup", error=StudyError, replaces=replaces).absolute()
-        if not target.exists():
-            return source, target
-        if target.samefile(source) or target.with_name(target.name + "-wal").exists():
-            raise StudyError(f"backup '{target}' is a database in use: name another file")
-        if not overwrite:
-            raise StudyError(
-                f"backup '{target}' exists: name another file, or force to replace that copy"
-            )
-        return source, target
+        if target.exists():
+            if target.samefile(source) or target.with_name(target.name + "-wal").exists():
+                raise StudyError(f"backup '{target}' is a database in use: name another file")
+            if not overwrite:
+                raise StudyError(
+                    f"backup '{target}' exists: name another file, or force to replace that copy"
+                )
+        try:
+            with whole_file(target) as file:
+                shutil.copymode(source, file.name)
+                with closing(sqlite3.connect(source, factory=TunedConnection)) as connection:
+                    connection.execute("VACUUM INTO ?", (file.name,)).close()
+                if artifacts is not None:
+                    change = "UPDATE nas_study SET artifacts = ? WHERE artifacts NOT LIKE 's3://%'"
+                    with closing(sqlite3.connect(file.name)) as copy, copy:
+                        copy.execute(change, (artifacts,))
+        except sqlite3.Error as error:
+            raise explained(error, f"backup of '{source}'") from error
+        except OSError as error:
+            raise StudyError(f"backup '{target}' cannot be written: {error}") from error
+        return target
 
     @repeatable
     def has_trials(self, name: str) -> bool:
@@ -307,18 +299,6 @@ class Database:
         with self._connector.read() as connection:
             names = list(connection.scalars(by_age))
         return [self.study(name) for name in names]
-
-
-def _finish_copy(part: Path, artifacts: str | None) -> None:
-    with closing(sqlite3.connect(part)) as connection, connection:
-        problem = connection.execute("PRAGMA integrity_check").fetchone()[0]
-        if problem != "ok":
-            raise sqlite3.DatabaseError(f"the copy is damaged, so the database may be: {problem}")
-        if artifacts is not None:
-            change = "UPDATE nas_study SET artifacts = ? WHERE artifacts NOT LIKE 's3://%'"
-            connection.execute(change, (artifacts,))
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _optuna_names(connection: Connection) -> set[str]:

@@ -23,7 +23,6 @@ OF_ITSELF = {
     "measured_s",
     # They use no transaction of ours.
     "backup",
-    "check_backup",
     "close",
     "creating",
     "is_local",

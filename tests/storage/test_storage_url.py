@@ -336,10 +336,10 @@ def test_an_older_copy_is_replaced_only_when_told(
     [
         ("nas_attn.db", "is a database in use"),
         ("link.db", "is a database in use"),
-        ("notes.txt", "exists and is none"),
+        ("notes.txt", "is another kind of file"),
         ("open.db", "is a database in use"),
         ("copies", "is a folder"),
-        ("missing/copy.db", "does not exist or is not writable"),
+        ("missing/copy.db", "cannot be written"),
     ],
 )
 def test_what_must_not_be_overwritten_is_left_alone(
