@@ -4,7 +4,6 @@ worker ends.
 
 from __future__ import annotations
 
-import io
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -48,7 +47,7 @@ def _keep_sheet(opened: OpenStudy, answer: Answer) -> None:
     """
     name = answer_artifact(opened.store)
     try:
-        opened.artifacts.write(name, io.BytesIO(dashboard.sheet(answer).encode()))
+        opened.artifacts.write(name, dashboard.sheet(answer).encode())
     except Exception as error:
         # each artifact store has its own exceptions
         why = first_line(error)

@@ -5,17 +5,15 @@ database; and the curves of its runs.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
-import shutil
 import uuid
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning, StorageAway
@@ -39,24 +37,24 @@ class ArtifactStore(Protocol):
     exception.
     """
 
-    def open_reader(self, artifact_id: str) -> BinaryIO: ...
+    def read(self, name: str) -> bytes: ...
 
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+    def write(self, name: str, content: bytes) -> None:
         """Stores a complete artifact, or nothing."""
 
-    def remove(self, artifact_id: str) -> None: ...
+    def remove(self, name: str) -> None: ...
 
     def sizes(self, beginning: str = "") -> dict[str, int]:
         """Name -> bytes of the artifacts whose names begin so, half-written ones included."""
 
 
-def checked_name(artifact_id: str) -> str:
+def checked_name(name: str) -> str:
     """The name of an artifact, half-written ones included. ValueError: another name, with which a
     database could reach foreign files.
     """
-    if not _NAME.fullmatch(artifact_id):
-        raise ValueError(f"'{artifact_id}' is not the name of an artifact")
-    return artifact_id
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"'{name}' is not the name of an artifact")
+    return name
 
 
 class FolderArtifacts:
@@ -65,16 +63,16 @@ class FolderArtifacts:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def open_reader(self, artifact_id: str) -> BinaryIO:
-        return self._path(artifact_id).open("rb")
+    def read(self, name: str) -> bytes:
+        return (self.folder / checked_name(name)).read_bytes()
 
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+    def write(self, name: str, content: bytes) -> None:
         # the database records it afterwards
-        with whole_file(self._path(artifact_id)) as file:
-            shutil.copyfileobj(content_body, file)
+        with whole_file(self.folder / checked_name(name)) as file:
+            file.write(content)
 
-    def remove(self, artifact_id: str) -> None:
-        self._path(artifact_id).unlink()
+    def remove(self, name: str) -> None:
+        (self.folder / checked_name(name)).unlink()
 
     def sizes(self, beginning: str = "") -> dict[str, int]:
         sizes = {}
@@ -83,9 +81,6 @@ class FolderArtifacts:
                 if path.is_file() and not path.is_symlink():
                     sizes[path.name] = path.stat().st_size
         return sizes
-
-    def _path(self, artifact_id: str) -> Path:
-        return self.folder / checked_name(artifact_id)
 
 
 class RunFiles:
@@ -182,10 +177,9 @@ def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> 
     """
     artifact = f"{mark(store)}-{uuid.uuid4().hex}"
     try:
-        artifacts.write(artifact, io.BytesIO(blob))
+        artifacts.write(artifact, blob)
     except Exception as error:
         # each artifact store has its own exceptions
-        remove_artifact(artifacts, artifact)
         raise CheckpointError(
             f"a checkpoint of {len(blob):,} bytes cannot be written: {error}"
         ) from None
@@ -197,8 +191,7 @@ def read_artifact(artifacts: ArtifactStore, artifact: str, sha256: str) -> bytes
     differs.
     """
     try:
-        with artifacts.open_reader(artifact) as reader:
-            blob = reader.read()
+        blob = artifacts.read(artifact)
     except Exception as error:
         # each artifact store has its own exceptions
         raise CheckpointError(

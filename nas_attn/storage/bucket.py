@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 from importlib.util import find_spec
-from typing import Any, BinaryIO
+from typing import Any
 
 from nas_attn.errors import StudyError, shorten
 from nas_attn.storage.artifacts import checked_name
@@ -31,22 +32,25 @@ class BucketArtifacts:
         if find_spec("boto3") is None:
             raise StudyError(f"artifacts '{address}' needs boto3: {installing('s3')}")
         import boto3
-        from optuna.artifacts import Boto3ArtifactStore
 
         self._bucket = match["bucket"]
         prefix = (match["prefix"] or "").strip("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self._client: Any = boto3.client("s3")
-        self._objects = Boto3ArtifactStore(self._bucket, self._client)
 
-    def open_reader(self, artifact_id: str) -> BinaryIO:
-        return self._objects.open_reader(self._prefix + checked_name(artifact_id))
+    def read(self, name: str) -> bytes:
+        content: bytes = self._client.get_object(**self._object(name))["Body"].read()
+        return content
 
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        self._objects.write(self._prefix + checked_name(artifact_id), content_body)
+    def write(self, name: str, content: bytes) -> None:
+        # unlike put_object without a limit of size
+        self._client.upload_fileobj(io.BytesIO(content), **self._object(name))
 
-    def remove(self, artifact_id: str) -> None:
-        self._objects.remove(self._prefix + checked_name(artifact_id))
+    def remove(self, name: str) -> None:
+        self._client.delete_object(**self._object(name))
+
+    def _object(self, name: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + checked_name(name)}
 
     def sizes(self, beginning: str = "") -> dict[str, int]:
         pages = self._client.get_paginator("list_objects_v2").paginate(

@@ -12,7 +12,6 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import BinaryIO
 
 import alembic.command
 import alembic.runtime.environment  # noqa: F401
@@ -101,10 +100,10 @@ def run(folder: str, url: str, clock_s: float, silent_s: float, threads: int | N
 def _fill_disk() -> None:
     written = artifacts.FolderArtifacts.write
 
-    def write(self: artifacts.FolderArtifacts, artifact_id: str, content_body: BinaryIO) -> None:
+    def write(self: artifacts.FolderArtifacts, name: str, content: bytes) -> None:
         if Path(FULL).exists():
             raise OSError(errno.ENOSPC, "No space left on device")
-        written(self, artifact_id, content_body)
+        written(self, name, content)
 
     artifacts.FolderArtifacts.write = write  # type: ignore[method-assign]
 

@@ -202,8 +202,7 @@ def test_a_study_keeps_its_artifacts_in_a_bucket(table: Path, bucket: str) -> No
     again = opening.open_study("table", URL)
     name = next(iter(kept(again)))
     (row,) = again.store.checkpoints(weights_run(name))
-    with again.artifacts.open_reader(row.artifact) as reader:
-        assert len(reader.read()) == row.size
+    assert len(again.artifacts.read(row.artifact)) == row.size
     assert keeping.back_up(again.database, "copy.db").elsewhere == (bucket,)
     there = len(files(again))
     assert keeping.clean(again, "none").weights == there > 0

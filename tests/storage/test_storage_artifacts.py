@@ -1,12 +1,11 @@
 """Checkpoints in a real folder and a real database, damaged on purpose."""
 
 import errno
-import io
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -47,10 +46,10 @@ class FullDisk(FolderArtifacts):
 
     full = False
 
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+    def write(self, name: str, content: bytes) -> None:
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
-        super().write(artifact_id, content_body)
+        super().write(name, content)
 
 
 def newest(store: StudyStore, folder: Path) -> Path:
@@ -132,15 +131,17 @@ def test_while_the_database_is_away_training_continues_without_a_checkpoint(
     assert files.load() == b"epoch 3"
 
 
-def test_a_write_that_is_cut_off_leaves_nothing(folder: Path) -> None:
-    class Cut(io.BytesIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            raise KeyboardInterrupt
+def test_a_write_that_is_cut_off_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(_: int) -> None:
+        raise KeyboardInterrupt
 
     name = f"{'a' * 12}-{'0' * 32}"
-    FolderArtifacts(folder).write(name, io.BytesIO(b"before"))
+    FolderArtifacts(folder).write(name, b"before")
+    monkeypatch.setattr(os, "fsync", cut)
     with pytest.raises(KeyboardInterrupt):
-        FolderArtifacts(folder).write(name, Cut(b"after"))
+        FolderArtifacts(folder).write(name, b"after")
     assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [(name, b"before")]
     for other in ("../outside", "id_rsa"):  # as a foreign database may name them
         with pytest.raises(ValueError, match="artifact"):
