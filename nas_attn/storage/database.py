@@ -8,7 +8,7 @@ import json
 import shutil
 import sqlite3
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -198,32 +198,19 @@ class Database:
             ((versions, _),) = read_all(tuple[Json[dict[str, str]], Json[Any]], texts)
         return StudyStore(self._connector, row, versions)
 
-    @repeatable
     def studies(self) -> list[StudySummary]:
         """All studies, the oldest first."""
-        study = tables.StudyTable
-        candidate = tables.CandidateTable
-        worker = tables.WorkerTable
-        counting = select(candidate.study_id, candidate.state, func.count())
-        counting = counting.group_by(candidate.study_id, candidate.state)
-        working = select(worker.study_id, func.count()).filter_by(left_at=None)
-        states: defaultdict[int, dict[str, int]] = defaultdict(dict)
-        with self._connector.read() as connection:
-            for number, state, count in connection.execute(counting.order_by(candidate.state)):
-                states[number][state] = count
-            workers = dict(connection.execute(working.group_by(worker.study_id)).all())
-            named = _optuna_names(connection)
-            rows = connection.execute(select(study).order_by(study.created_at, study.id)).mappings()
-            counted = [
-                {
-                    **row,
-                    "candidates": states[row["id"]],
-                    "workers": workers.get(row["id"], 0),
-                    "lost": row["name"] not in named,
-                }
-                for row in rows
-            ]
-            return read_all(StudySummary, counted)
+        return [
+            StudySummary(
+                name=store.name,
+                created_at=store.created_at,
+                fingerprint=store.fingerprint,
+                candidates=dict(Counter(sorted(row.state for row in store.candidates()))),
+                workers=len(store.workers.rows()),
+                lost=not self.has_trials(store.name),
+            )
+            for store in self.stores()
+        ]
 
     def delete_study(self, name: str) -> None:
         """Deletes our part of a study, not Optuna's; its workers lose their leases. StudyError:

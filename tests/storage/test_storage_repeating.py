@@ -18,6 +18,7 @@ OF_ITSELF = {
     "delete_study",
     # What they read is read by one call that is marked.
     "sessions",
+    "studies",
     "held",
     "left",
     "measured_s",
