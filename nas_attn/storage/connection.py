@@ -27,6 +27,7 @@ from sqlalchemy.orm import DeclarativeBase
 from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.outages import Outage, T
+from nas_attn.storage.rows import read_all
 from nas_attn.storage.urls import shown_url, storage_url
 from nas_attn.system.importing import installing
 
@@ -36,17 +37,6 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 60
 # for a PostgreSQL server to answer; `?connect_timeout=` in the URL overrides it
 CONNECT_TIMEOUT_S = 15
-
-
-def insert(
-    connection: sa.Connection, table: type[DeclarativeBase]
-) -> postgresql.Insert | sqlite.Insert:
-    """An insert with `on_conflict`, which each dialect has in its own class."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table)
-    from sqlalchemy.dialects import postgresql
-
-    return postgresql.insert(table)
 
 
 class TunedConnection(sqlite3.Connection):
@@ -124,6 +114,25 @@ class Connector:
         if self.is_sqlite:
             return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Double)
         return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Double)
+
+    def insert(self, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:
+        """An insert with `on_conflict`, which each dialect has in its own class."""
+        if self.is_sqlite:
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+
+    def execute(self, *statements: sa.Executable) -> None:
+        """Writes by statements, in one transaction."""
+        with self.write() as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def rows(self, kind: type[T], query: sa.Executable) -> list[T]:
+        """The records that a query finds."""
+        with self.read() as connection:
+            return read_all(kind, connection.execute(query).mappings())
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

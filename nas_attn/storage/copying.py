@@ -27,7 +27,6 @@ from nas_attn.storage.artifacts import (
     weights_run,
     write_artifact,
 )
-from nas_attn.storage.connection import insert
 from nas_attn.storage.rows import Lease
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.work import WAITING
@@ -148,7 +147,7 @@ def _copy_results(new: StudyStore, old: StudyStore, copies: Copies, lease: Lease
                         row["owner"] = None
                     if table is tables.CandidateTable:
                         row["baseline"] = copies.candidates[row["key"]]
-                    copy = insert(connection, table).values(row | {"study_id": new._id})
+                    copy = new._connector.insert(table).values(row | {"study_id": new._id})
                     connection.execute(copy.on_conflict_do_nothing())
         changed: dict[str, Any] = {
             "taking_over": None,

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, column, delete, func, inspect, orm, select, t
 
 from nas_attn.errors import StudyError, did_you_mean
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector, TunedConnection, insert
+from nas_attn.storage.connection import Connector, TunedConnection
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.outages import Outage, repeatable
 from nas_attn.storage.preparing import creation_lock, known_version, prepare
@@ -167,19 +167,18 @@ class Database:
         Raises:
             StudyError: the existing one has another recipe.
         """
-        with self._connector.write() as connection:
-            new = insert(connection, tables.StudyTable).values(
-                name=name,
-                recipe=recipe,
-                versions=json.dumps(dict(versions)),
-                trials=trials,
-                artifacts=artifacts,
-                rounds_before=0,
-                batches=FILLED,
-                taking_over=taking_over,
-                created_at=self._connector.clock,
-            )
-            connection.execute(new.on_conflict_do_nothing())
+        new = self._connector.insert(tables.StudyTable).values(
+            name=name,
+            recipe=recipe,
+            versions=json.dumps(dict(versions)),
+            trials=trials,
+            artifacts=artifacts,
+            rounds_before=0,
+            batches=FILLED,
+            taking_over=taking_over,
+            created_at=self._connector.clock,
+        )
+        self._connector.execute(new.on_conflict_do_nothing())
         store = self.study(name)
         check_same_recipe(name, store.recipe, recipe)
         return store
@@ -220,10 +219,12 @@ class Database:
 
     @repeatable
     def _delete(self, number: int) -> None:
-        with self._connector.write() as connection:
-            for table in tables.Base.metadata.sorted_tables:
-                of_study = {"study_id" if "study_id" in table.c else "id": number}
-                connection.execute(delete(table).filter_by(**of_study))
+        self._connector.execute(
+            *(
+                delete(table).filter_by(**{"study_id" if "study_id" in table.c else "id": number})
+                for table in tables.Base.metadata.sorted_tables
+            )
+        )
 
     def backup(
         self, path: str | Path, *, overwrite: bool = False, artifacts: str | None = None

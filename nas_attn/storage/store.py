@@ -25,14 +25,10 @@ from nas_attn.recipe.purposes import PURPOSES, SEARCH
 from nas_attn.recipe.tables import Costs
 from nas_attn.space.placement import Placement
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector, insert
+from nas_attn.storage.connection import Connector
 from nas_attn.storage.outages import repeatable
 from nas_attn.storage.records import CandidateRow, Score, Session, SplitReading, StoredScore
-from nas_attn.storage.rows import (
-    Lease,
-    Run,
-    read_all,
-)
+from nas_attn.storage.rows import Lease, Run, read_all
 from nas_attn.storage.work import WAITING, Leases, RunQueue, WorkerBook, given
 
 # Optuna's own tables: its storage takes longer to load than the query to run.
@@ -60,12 +56,11 @@ class Documents:
 
     @repeatable
     def put(self, name: str, content: str) -> None:
-        with self._connector.write() as connection:
-            new = self._new(connection, name, content)
-            index = ["study_id", "kind", "name"]
-            connection.execute(
-                new.on_conflict_do_update(index_elements=index, set_={"content": content})
-            )
+        index = ["study_id", "kind", "name"]
+        new = self._new(name, content)
+        self._connector.execute(
+            new.on_conflict_do_update(index_elements=index, set_={"content": content})
+        )
 
     @repeatable
     def put_once(self, name: str, content: str) -> str:
@@ -73,7 +68,7 @@ class Documents:
         once. Returns the document that is stored.
         """
         with self._connector.write() as connection:
-            connection.execute(self._new(connection, name, content).on_conflict_do_nothing())
+            connection.execute(self._new(name, content).on_conflict_do_nothing())
             return str(connection.scalar(self._select(name)))
 
     @repeatable
@@ -91,26 +86,11 @@ class Documents:
         with self._connector.read() as connection:
             return dict(connection.execute(query).all())
 
-    def _new(self, connection: Connection, name: str, content: str) -> Any:
-        return insert(connection, _document).values(**self._mine, name=name, content=content)
+    def _new(self, name: str, content: str) -> Any:
+        return self._connector.insert(_document).values(**self._mine, name=name, content=content)
 
     def _select(self, name: str) -> Any:
         return select(_document.content).filter_by(**self._mine, name=name)
-
-
-def _add_once(
-    connection: Connection, table: Any, row: Mapping[str, Any], written: Mapping[str, Any]
-) -> None:
-    """Writes a row, unless it is there: as after an answer that was lost.
-
-    Args:
-        connection: in a transaction that writes.
-        table: of rows with numbers.
-        row: what tells it from others.
-        written: what is written with it.
-    """
-    if connection.scalar(select(table.id).filter_by(**row)) is None:
-        connection.execute(insert(connection, table).values({**row, **written}))
 
 
 class StudyStore(Leases):
@@ -178,11 +158,7 @@ class StudyStore(Leases):
     @repeatable
     def set(self, /, **columns: str | float | None) -> None:
         """Changes settings of the study, or its sites."""
-        with self._connector.write() as connection:
-            self._set(connection, columns)
-
-    def _set(self, connection: Connection, columns: Mapping[str, str | float | None]) -> None:
-        connection.execute(update(tables.StudyTable).filter_by(id=self._id).values(columns))
+        self._connector.execute(update(tables.StudyTable).filter_by(id=self._id).values(columns))
 
     def _row(self, connection: Connection) -> tables.StudyTable:
         row = orm.Session(connection).get(tables.StudyTable, self._id)
@@ -210,8 +186,7 @@ class StudyStore(Leases):
         device.
         """
         unpinned = update(tables.StudyTable).filter_by(id=self._id, fingerprint=None)
-        with self._connector.write() as connection:
-            connection.execute(unpinned.values(fingerprint=fingerprint))
+        self._connector.execute(unpinned.values(fingerprint=fingerprint))
         return str(self.fingerprint)
 
     @repeatable
@@ -223,11 +198,12 @@ class StudyStore(Leases):
             fingerprint: the new device, as the study keeps it.
             again: keys of scored candidates that lack a latency now; they run until they have one.
         """
+        pinned = update(tables.StudyTable).filter_by(id=self._id)
         scored = update(tables.CandidateTable).filter_by(study_id=self._id, state="scored")
         lacking = scored.where(tables.CandidateTable.key.in_(again))
-        with self._connector.write() as connection:
-            self._set(connection, {"fingerprint": fingerprint})
-            connection.execute(lacking.values(state="running"))
+        self._connector.execute(
+            pinned.values(fingerprint=fingerprint), lacking.values(state="running")
+        )
 
     @repeatable
     def state(self) -> str:
@@ -272,38 +248,35 @@ class StudyStore(Leases):
         Raises:
             LeaseLost: another worker has taken over; nothing is written.
         """
+        new = self._connector.insert(tables.CandidateTable).values(
+            study_id=self._id,
+            key=key,
+            placement=str(placement),
+            trial=trial,
+            baseline=baseline,
+            state="running",
+            reason="",
+            created_at=self._connector.clock,
+        )
         with self._fenced(lease) as connection:
-            new = insert(connection, tables.CandidateTable).values(
-                study_id=self._id,
-                key=key,
-                placement=str(placement),
-                trial=trial,
-                baseline=baseline,
-                state="running",
-                reason="",
-                created_at=self._connector.clock,
-            )
             connection.execute(new.on_conflict_do_nothing())
-            row = self._read_candidates(connection, key=key)[0]
+        row = self._candidates(key=key)[0]
         return row if row.trial == trial else None
 
     @repeatable
     def candidate(self, key: str) -> CandidateRow | None:
         """The candidate with this key; None if there is none."""
-        with self._connector.read() as connection:
-            return next(iter(self._read_candidates(connection, key=key)), None)
+        return next(iter(self._candidates(key=key)), None)
 
     @repeatable
     def candidates(self) -> list[CandidateRow]:
         """All candidates, by trial."""
-        with self._connector.read() as connection:
-            return self._read_candidates(connection)
+        return self._candidates()
 
-    def _read_candidates(self, connection: Connection, **which: str) -> list[CandidateRow]:
+    def _candidates(self, **which: str) -> list[CandidateRow]:
         candidate = tables.CandidateTable
         query = select(candidate).filter_by(study_id=self._id, **which)
-        ordered = query.order_by(candidate.trial, candidate.key)
-        return read_all(CandidateRow, connection.execute(ordered).mappings())
+        return self._connector.rows(CandidateRow, query.order_by(candidate.trial, candidate.key))
 
     @repeatable
     def set_cost(self, key: str, cost: Costs, lease: Lease) -> None:
@@ -365,7 +338,7 @@ class StudyStore(Leases):
             "recorded_at": self._connector.clock,
         }
         with self._fenced(lease) as connection:
-            new = insert(connection, tables.ScoreTable).values(row)
+            new = self._connector.insert(tables.ScoreTable).values(row)
             identity = list(tables.ScoreTable.__table__.primary_key)
             connection.execute(new.on_conflict_do_update(index_elements=identity, set_=row))
 
@@ -429,7 +402,21 @@ class StudyStore(Leases):
         }
         written = {"owner": owner, "recorded_at": self._connector.clock}
         with self._connector.write() as connection:
-            _add_once(connection, tables.SessionTable, row, written)
+            self._add_once(connection, tables.SessionTable, row, written)
+
+    def _add_once(
+        self, connection: Connection, table: Any, row: Mapping[str, Any], written: Mapping[str, Any]
+    ) -> None:
+        """Writes a row, unless it is there: as after an answer that was lost.
+
+        Args:
+            connection: in a transaction that writes.
+            table: of rows with numbers.
+            row: what tells it from others.
+            written: what is written with it.
+        """
+        if connection.scalar(select(table.id).filter_by(**row)) is None:
+            connection.execute(self._connector.insert(table).values({**row, **written}))
 
     def sessions(self, *, elsewhere: bool = False) -> list[Session]:
         """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of
@@ -484,7 +471,7 @@ class StudyStore(Leases):
         }
         with self._fenced(lease) as connection:
             written = {"created_at": self._connector.clock}
-            _add_once(connection, tables.CheckpointTable, row, written)
+            self._add_once(connection, tables.CheckpointTable, row, written)
 
     @repeatable
     def checkpoints(self, run: str) -> list[tables.CheckpointTable]:
@@ -509,8 +496,7 @@ class StudyStore(Leases):
     def drop_checkpoint(self, row: tables.CheckpointTable) -> None:
         """Deletes a checkpoint's row; the caller deletes its artifact."""
         mine = delete(tables.CheckpointTable).filter_by(study_id=self._id, id=row.id)
-        with self._connector.write() as connection:
-            connection.execute(mine)
+        self._connector.execute(mine)
 
     def log_test_reading(self, reason: str) -> None:
         """Logs, before the test split is read, that it is read and for what."""
@@ -526,12 +512,11 @@ class StudyStore(Leases):
         """`now`: tells one reading from another, and is the same each time it is repeated."""
         row = {"study_id": self._id, "read_at": now, "reason": reason}
         with self._connector.write() as connection:
-            _add_once(connection, tables.TestReadingTable, row, {})
+            self._add_once(connection, tables.TestReadingTable, row, {})
 
     @repeatable
     def test_readings(self) -> list[SplitReading]:
         """Every use of the test split, the oldest first."""
         reading = tables.TestReadingTable
-        query = select(reading.read_at, reading.reason).where(reading.study_id == self._id)
-        with self._connector.read() as connection:
-            return read_all(SplitReading, connection.execute(query.order_by(reading.id)).mappings())
+        query = select(reading).filter_by(study_id=self._id).order_by(reading.id)
+        return self._connector.rows(SplitReading, query)

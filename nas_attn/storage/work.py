@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from nas_attn.errors import LeaseLost, OperationError
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector, insert
+from nas_attn.storage.connection import Connector
 from nas_attn.storage.outages import repeatable
 from nas_attn.storage.rows import Lease, Run, RunRow, WorkerRow, read_all
 from nas_attn.system.processes import is_dead
@@ -58,7 +58,7 @@ class Leases:
         """
         mine = {"study_id": self._id, "resource": resource}
         with self._connector.write() as connection:
-            free = insert(connection, _lease).values(**mine, owner="", number=0, released=True)
+            free = self._connector.insert(_lease).values(**mine, owner="", number=0, released=True)
             connection.execute(free.on_conflict_do_nothing())
             query = sa.select(_lease).filter_by(**mine).with_for_update()
             there = connection.execute(query).one()
@@ -74,9 +74,8 @@ class Leases:
     @repeatable
     def release(self, lease: Lease) -> None:
         """Gives a resource back; does nothing if the lease is no longer held."""
-        with self._connector.write() as connection:
-            held = sa.update(_lease).filter_by(**self._mine(lease))
-            connection.execute(held.values(released=True))
+        held = sa.update(_lease).filter_by(**self._mine(lease))
+        self._connector.execute(held.values(released=True))
 
     @contextmanager
     def holding(self, lease: Lease) -> Iterator[Lease]:
@@ -178,16 +177,17 @@ class RunQueue:
         """
         identity = ["study_id", "key", "protocol", "seed", "backbone"]
         entered = {"study_id": self._id, "state": WAITING, "reason": "", "attempts": 0}
-        with self._connector.write() as connection:
-            for run in runs:
-                row = {**asdict(run), "placement": str(run.placement)}
-                new = insert(connection, _run).values(**entered, **row)
-                more = sa.and_(_run.state == WAITING, _run.priority < run.priority)
-                wanted = {name: new.excluded[name] for name in CHANGED}
-                again = sa.or_(more, _run.state == "withdrawn")
-                connection.execute(
-                    new.on_conflict_do_update(index_elements=identity, set_=wanted, where=again)
-                )
+        statements = []
+        for run in runs:
+            row = {**asdict(run), "placement": str(run.placement)}
+            new = self._connector.insert(_run).values(**entered, **row)
+            more = sa.and_(_run.state == WAITING, _run.priority < run.priority)
+            wanted = {name: new.excluded[name] for name in CHANGED}
+            again = sa.or_(more, _run.state == "withdrawn")
+            statements.append(
+                new.on_conflict_do_update(index_elements=identity, set_=wanted, where=again)
+            )
+        self._connector.execute(*statements)
 
     @repeatable
     def rows(
@@ -261,10 +261,10 @@ class RunQueue:
     @repeatable
     def again(self, numbers: Collection[int]) -> None:
         """Lets ended runs wait again."""
-        with self._connector.write() as connection:
-            mine = sa.and_(_run.study_id == self._id, _run.id.in_(numbers))
-            again = sa.update(_run).where(mine)
-            connection.execute(again.values(state=WAITING, reason="", attempts=0, finished_at=None))
+        again = sa.update(_run).filter_by(study_id=self._id).where(_run.id.in_(numbers))
+        self._connector.execute(
+            again.values(state=WAITING, reason="", attempts=0, finished_at=None)
+        )
 
     def _change(self, row: RunRow, lease: Lease, **values: object) -> None:
         with self._fenced(lease) as connection:
@@ -310,13 +310,12 @@ class WorkerBook:
             "ending": None,
         }
         identity = {"study_id": self._id, "owner": owner}
-        with self._connector.write() as connection:
-            new = insert(connection, _worker).values(
-                **identity, **row, began_at=clock, since=clock, seen_at=clock
-            )
-            connection.execute(
-                new.on_conflict_do_update(index_elements=list(identity), set_=changed)
-            )
+        new = self._connector.insert(_worker).values(
+            **identity, **row, began_at=clock, since=clock, seen_at=clock
+        )
+        self._connector.execute(
+            new.on_conflict_do_update(index_elements=list(identity), set_=changed)
+        )
 
     @repeatable
     def gone(self, owner: str, *, ending: str = HAS_LEFT) -> None:
@@ -324,11 +323,10 @@ class WorkerBook:
         nothing if that is recorded already.
         """
         assert ending in (HAS_LEFT, LOST)
-        with self._connector.write() as connection:
-            here = sa.update(_worker).filter_by(study_id=self._id, owner=owner, left_at=None)
-            connection.execute(
-                here.values(left_at=self._connector.clock, ending=ending, waiting="")
-            )
+        here = sa.update(_worker).filter_by(study_id=self._id, owner=owner, left_at=None)
+        self._connector.execute(
+            here.values(left_at=self._connector.clock, ending=ending, waiting="")
+        )
 
     @repeatable
     def at_once(self) -> int:
@@ -356,5 +354,4 @@ class WorkerBook:
         )
         here = sa.select(_worker).filter_by(study_id=self._id, left_at=None)
         by_age = here.add_columns(*spans).order_by(_worker.began_at, _worker.owner)
-        with self._connector.read() as connection:
-            return read_all(WorkerRow, connection.execute(by_age).mappings())
+        return self._connector.rows(WorkerRow, by_age)
