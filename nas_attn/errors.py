@@ -54,14 +54,6 @@ class BackboneError(UserError):
     """A backbone cannot be built, or offers no site for attention."""
 
 
-class WeightsAway(BackboneError):
-    """A backbone's published weights cannot be downloaded."""
-
-    def __init__(self, reason: str, cause: str, way_out: str) -> None:
-        super().__init__(f"{reason} ({cause}): {way_out}")
-        self.reason = reason
-
-
 class DataError(UserError):
     """A data set is missing or unusable."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nas_attn.backbones import torchvision_detectors as detectors
 from nas_attn.backbones.weights_input import is_on_hub, torchvision_weights
-from nas_attn.errors import BackboneError, WeightsAway, did_you_mean, first_line, shorten
+from nas_attn.errors import BackboneError, did_you_mean, first_line, shorten
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.recipe.tables import BACKBONE_SOURCES, FROZEN_NORMS, LAYER_NORM_PRESET
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 
 _AUXILIARY_OFF = {"aux_logits": False, "init_weights": True}
-TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
-    "googlenet": _AUXILIARY_OFF,
-    "inception_v3": _AUXILIARY_OFF,
-}
 """Arguments for torchvision models that would otherwise return more than logits in training."""
 _SEGMENTATION: dict[str, Any] = {"weights_backbone": None, "aux_loss": False}
 """Arguments of torchvision's segmentation networks: no weights are fetched unless asked for, no
@@ -121,7 +117,7 @@ def build(
     return build_network(section, name, input_shape, classes, pretrained)
 
 
-def load_weights(model: nn.Module, path: str, *, same_norms: bool = False) -> list[str]:
+def load_weights(model: nn.Module, path: str) -> list[str]:
     """Loads a state_dict file into a bare model; a head for other classes begins at zero, a
     first layer is adapted.
 
@@ -130,18 +126,14 @@ def load_weights(model: nn.Module, path: str, *, same_norms: bool = False) -> li
 
     Args:
         path: `.pt`, `.pth` (tensors only: nothing in the file is executed) or `.safetensors`.
-        same_norms: refuse weights with a trained BatchNorm for a model whose norms are frozen.
 
     Raises:
         BackboneError: the file cannot be read, or does not hold this model's weights.
     """
-    from nas_attn.backbones.weight_files import fit, read_state, require_same_norms
+    from nas_attn.backbones.weight_files import fit, read_state
 
     state, notes = read_state(path)
-    where = f"weights '{shorten(path)}'"
-    if same_norms:
-        require_same_norms(model, state, where=where)
-    return [*notes, *fit(model, state, where=where)]
+    return [*notes, *fit(model, state, where=f"weights '{shorten(path)}'")]
 
 
 def _cifar(section: BackboneSection, channels: int, classes: int, published: bool) -> nn.Module:
@@ -150,10 +142,7 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
     if section.name not in MODELS:
         every = names()
         same = f"torchvision:{section.name}"
-        if same in every:
-            close = f"did you mean '{same}'?"
-        else:
-            close = did_you_mean(section.name, every)
+        close = did_you_mean(same if same in every else section.name, every)
         raise BackboneError(
             f"unknown backbone '{section.name}': {close} Others are written torchvision:NAME,"
             " timm:NAME, smp:ARCHITECTURE/ENCODER or package.module:function."
@@ -163,24 +152,18 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
             f"no published weights come with '{section.name}': name a file in target.weights"
         )
     if section.options:
-        shown = ", ".join(section.options)
         raise BackboneError(
-            f"'{section.name}' takes no backbone.options ({shown}): remove them, or set"
-            " backbone.width"
+            f"'{section.name}' takes no backbone.options: remove them, or set backbone.width"
         )
     width = section.width or 16
     return ResNet(MODELS[section.name], classes=classes, in_channels=channels, width=width)
 
 
 def _torchvision_names(package: str = "") -> list[str]:
-    import torchvision
+    from torchvision import models
 
-    if package:
-        module = getattr(torchvision.models, package)
-    else:
-        module = torchvision.models
-    models: list[str] = torchvision.models.list_models(module=module)
-    return models
+    found: list[str] = models.list_models(module=getattr(models, package) if package else models)
+    return found
 
 
 def torchvision_options(
@@ -191,13 +174,15 @@ def torchvision_options(
     """
     if name in detectors.names():
         return detectors.arguments(name, input_shape[1:], classes)
-    usual = TORCHVISION_OPTIONS.get(name, {})
-    if name in _torchvision_names("segmentation"):
+    usual: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        usual = _AUXILIARY_OFF
+    elif name in _torchvision_names("segmentation"):
         usual = _SEGMENTATION
     # else these would be built for images of 224, whatever their weights are for
-    if name.startswith("vit_"):
+    elif name.startswith("vit_"):
         usual = {"image_size": input_shape[1]}
-    if name.startswith("maxvit_"):
+    elif name.startswith("maxvit_"):
         usual = {"input_size": input_shape[1:]}
     return {**usual, "num_classes": classes}
 
@@ -255,10 +240,10 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
             name.partition(".")[0], weights=torchvision_weights(name), progress=False, **options
         )
     except OSError as error:
-        raise WeightsAway(
-            f"the weights of '{section.name}' could not be downloaded",
-            shorten(first_line(error)),
-            f"put them into {hub.get_dir()}, or give a file as target.weights",
+        raise BackboneError(
+            f"the weights of '{section.name}' could not be downloaded"
+            f" ({shorten(first_line(error))}): put them into {hub.get_dir()}, or give a file as"
+            " target.weights"
         ) from error
     except Exception as error:
         raise BackboneError(
@@ -306,33 +291,24 @@ def timm_network(
     except ImportError:
         raise BackboneError(f"'{section.name}' needs timm: {installing('timm')}") from None
     if tuple(map(int, timm.__version__.split(".")[:3])) < SAFE_TIMM:
-        safe = ".".join(map(str, SAFE_TIMM))
         raise BackboneError(
             f"timm {timm.__version__} runs code that a file of weights may hold: pip install"
-            f" 'timm>={safe}'"
+            " 'timm>=1.0.22'"
         )
     if not is_on_hub(name) and not timm.is_model(name.partition(".")[0]):
         raise BackboneError(
             f"unknown timm model '{name}': {did_you_mean(name, timm.list_models())}"
         )
-    arguments = {
-        "num_classes": classes,
-        "in_chans": shape[0],
-        "pretrained": published,
-        **section.options,
-    }
+    arguments = {"num_classes": classes, "in_chans": shape[0], "pretrained": published}
     try:
-        model: nn.Module = call(timm.create_model, section, name, **arguments)
+        model: nn.Module = call(timm.create_model, section, name, **arguments | section.options)
     except BackboneError as error:
         if not published:
             raise
-        way = (
-            "give a file as target.weights, or download them with `hf download` on a machine with a"
-            " network"
-        )
         raise BackboneError(
             f"the weights of '{section.name}' could not be loaded"
-            f" ({first_line(error.__cause__ or error)}): {way}"
+            f" ({first_line(error.__cause__ or error)}): give a file as target.weights, or download"
+            " them with `hf download` on a machine with a network"
         ) from None
     weights: Any = getattr(model, "pretrained_cfg", {})
     if published and weights.get("num_classes") != model.num_classes:
@@ -362,12 +338,14 @@ def smp_network(
     try:
         import segmentation_models_pytorch as smp
     except ImportError:
-        way = "pip install segmentation-models-pytorch"
-        raise BackboneError(f"'{section.name}' needs segmentation_models_pytorch: {way}") from None
-    if published:
-        way = 'for a trained encoder set backbone.options = { encoder_weights = "imagenet" }'
         raise BackboneError(
-            f"no weights are published for all of '{section.name}': remove target.weights; {way}"
+            f"'{section.name}' needs segmentation_models_pytorch: pip install"
+            " segmentation-models-pytorch"
+        ) from None
+    if published:
+        raise BackboneError(
+            f"no weights are published for all of '{section.name}': remove target.weights; for a"
+            ' trained encoder set backbone.options = { encoder_weights = "imagenet" }'
         )
     architecture, slash, encoder = name.partition("/")
     if not slash:
@@ -376,14 +354,12 @@ def smp_network(
             " smp:unet/resnet18"
         )
     arguments = {
+        "encoder_name": encoder,
         "encoder_weights": None,
         "in_channels": shape[0],
         "classes": classes,
-        **section.options,
     }
-    model: nn.Module = call(
-        smp.create_model, section, architecture, encoder_name=encoder, **arguments
-    )
+    model: nn.Module = call(smp.create_model, section, architecture, **arguments | section.options)
     return model
 
 
@@ -415,12 +391,8 @@ def users_arguments(function: Any, channels: int, classes: int) -> dict[str, int
         accepted = inspect.signature(function).parameters
     except ValueError:
         return {}
-    values = {
-        "classes": classes,
-        "num_classes": classes,
-        "in_channels": channels,
-        "in_chans": channels,
-    }
+    values = dict.fromkeys(("classes", "num_classes"), classes)
+    values |= dict.fromkeys(("in_channels", "in_chans"), channels)
     return {name: value for name, value in values.items() if name in accepted}
 
 
@@ -446,9 +418,7 @@ def usual_preset(model: nn.Module) -> str | None:
     from torch import nn
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    modules = list(model.modules())
-    has_batch_norms = any(isinstance(module, _BatchNorm) for module in modules)
-    has_layer_norms = any(isinstance(module, nn.LayerNorm) for module in modules)
-    if has_layer_norms and not has_batch_norms:
-        return LAYER_NORM_PRESET
-    return None
+    kinds = [type(module) for module in model.modules()]
+    has_batch_norms = any(issubclass(kind, _BatchNorm) for kind in kinds)
+    has_layer_norms = any(issubclass(kind, nn.LayerNorm) for kind in kinds)
+    return LAYER_NORM_PRESET if has_layer_norms and not has_batch_norms else None

@@ -125,13 +125,13 @@ def _of_cifar(section: BackboneSection) -> Relatives:
     wider = sorted({max(width + 1, round(factor * width)) for factor in WIDER})
     narrower = sorted({min(width - 1, round(factor * width)) for factor in NARROWER})[::-1]
     deeper, shallower = _beside(section.name, list(MODELS))
-    larger = [(section.name, other) for other in wider] + [(name, width) for name in deeper[:1]]
-    smaller = [(section.name, other) for other in narrower if other]
-    smaller += [(name, width) for name in shallower[:1]]
-    return Relatives(
-        tuple(Choice(name, (("width", channels),)) for name, channels in larger),
-        tuple(Choice(name, (("width", channels),)) for name, channels in smaller),
-    )
+
+    def named(widths: Iterable[int], names: Sequence[str]) -> tuple[Choice, ...]:
+        pairs = [(section.name, other) for other in widths if other]
+        pairs += [(name, width) for name in names[:1]]
+        return tuple(Choice(name, (("width", channels),)) for name, channels in pairs)
+
+    return Relatives(named(wider, deeper), named(narrower, shallower))
 
 
 def _of_library(name: str) -> Relatives:
@@ -141,19 +141,19 @@ def _of_library(name: str) -> Relatives:
     network, point, ending = file.partition(".")
     if source != "ultralytics":
         point = ending = ""
-    for pattern, sizes in FAMILIES.get(source, {}).items():
-        family = [pattern.replace("*", size) for size in sizes.split()]
-        if network not in family:
-            continue
-        larger, smaller = (
-            tuple(Choice(f"{source}:{place}{slash}{other}{point}{ending}") for other in names)
-            for names in _beside(network, family)
-        )
+
+    def named(names: Sequence[str]) -> tuple[Choice, ...]:
+        files = [f"{place}{slash}{other}{point}{ending}" for other in names]
         if ending == "pt":
             # nobody asked to fetch others
-            larger = _here(larger)
-            smaller = _here(smaller)
-        return Relatives(larger[:NEAREST], smaller[:NEAREST])
+            files = [file for file in files if Path(file).is_file()]
+        return tuple(Choice(f"{source}:{file}") for file in files[:NEAREST])
+
+    for pattern, sizes in FAMILIES.get(source, {}).items():
+        family = [pattern.replace("*", size) for size in sizes.split()]
+        if network in family:
+            larger, smaller = _beside(network, family)
+            return Relatives(named(larger), named(smaller))
     return Relatives()
 
 
@@ -161,8 +161,3 @@ def _beside(name: str, family: Sequence[str]) -> tuple[Sequence[str], Sequence[s
     """The members after and before one of a family, the nearest first."""
     at = family.index(name)
     return family[at + 1 :], family[:at][::-1]
-
-
-def _here(files: Iterable[Choice]) -> tuple[Choice, ...]:
-    """Those of `ultralytics:FILE` that exist."""
-    return tuple(each for each in files if Path(each.type.partition(":")[2]).is_file())

@@ -100,21 +100,18 @@ def read_state(path: str) -> tuple[Mapping[str, Any], list[str]]:
             f"{where} are damaged, or hold more than plain tensors: use a file written by {_SAVE}"
         ) from None
     every = dict(_states(loaded))
-    most = max(map(len, every.values()), default=0)
-    # a few tensors are no network
-    states = {key: state for key, state in every.items() if 2 * len(state) > most}
-    if not states:
-        what = type(loaded).__name__
-        if isinstance(loaded, Mapping) and loaded:
-            what += f" of {few(list(map(str, loaded)))}"
+    if not every:
         raise BackboneError(
-            f"{where}: a {what} is no state_dict (names and tensors): use a file written by {_SAVE}"
+            f"{where}: a {type(loaded).__name__} is no state_dict (names and tensors): use a file"
+            f" written by {_SAVE}"
         )
-    key, state = next(iter(states.items()))
-    notes = [f"{where}: it has {few(list(states))}; {key} is used"] if len(states) > 1 else []
+    most = max(map(len, every.values()))
+    # a few tensors are no network
+    keys = [key for key, state in every.items() if 2 * len(state) > most]
+    notes = [f"{where}: it has {few(keys)}; {keys[0]} is used"] if len(keys) > 1 else []
     bare = {
         ".".join(part for part in name.split(".") if part not in WRAPPING): value
-        for name, value in state.items()
+        for name, value in every[keys[0]].items()
     }
     return bare, notes
 
@@ -141,18 +138,6 @@ def _states(loaded: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]
         return
     for name, value in loaded.items():
         yield from _states(value, f"{key}.{name}" if key else name)
-
-
-def require_same_norms(model: nn.Module, state: Mapping[str, Any], *, where: str) -> None:
-    """Raises BackboneError: the weights have a trained BatchNorm, which counts batches, and the
-    model has none that does.
-    """
-    counters = [name for name in state if name.endswith(COUNTER)]
-    if counters and not any(name.endswith(COUNTER) for name in model.state_dict()):
-        raise BackboneError(
-            f"{where}: their norms were trained ('{counters[0]}'), and the network's are frozen:"
-            " set backbone.norms = 'as_built'"
-        )
 
 
 def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[str]:
@@ -199,9 +184,9 @@ def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, An
         notes.append(said_channels(given[first].shape[1], channels))
         given[first] = other_channels(given[first], channels)
     anew = []
-    for name in needed:
+    for name in filter(lambda name: name.startswith(heads), needed):
         missing = name not in given
-        if name.startswith(heads) and (missing or _differing(given[name], own[name]) == [0]):
+        if missing or _differing(given[name], own[name]) == [0]:
             given[name] = _new(name, own[name], heads)
             if missing or name.startswith(PREDICTORS):
                 anew.append(name)
@@ -212,41 +197,40 @@ def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, An
     others = [n for n in given.keys() - own if not (n.endswith(UNNEEDED) or n.startswith(ignored))]
     if others:
         raise ValueError(f"the backbone has no {few(sorted(others), letters=120)}: {THIS_BACKBONE}")
-    return {**own, **{name: value for name, value in given.items() if name in own}}, notes
+    return own | {name: given[name] for name in given.keys() & own}, notes
 
 
 def _differing(given: Any, own: Tensor) -> list[int] | None:
     """The dimensions in which a value is of another size than a network's tensor; None: it is no
     tensor of its kind.
     """
-    if not isinstance(given, Tensor) or given.ndim != own.ndim:
+    if not isinstance(given, Tensor) or given.is_meta:
         return None
-    if given.is_meta or given.layout != own.layout:
-        return None
-    if given.is_floating_point() != own.is_floating_point():
+    kinds = [(t.ndim, t.layout, t.is_floating_point()) for t in (given, own)]
+    if kinds[0] != kinds[1]:
         return None
     return [at for at, size in enumerate(own.shape) if size != given.shape[at]]
 
 
 def _require_fit(given: Mapping[str, Any], needed: Mapping[str, Tensor]) -> None:
     """Raises ValueError: weights lack some of a network, have another shape, or are not finite."""
-    differing = {name: _differing(given.get(name), own) for name, own in needed.items()}
-    misfits = [name for name in needed if differing[name]]
-    if misfits:
-        name = misfits[0]
-        shapes = f"{tuple(given[name].shape)}, the network's is {tuple(needed[name].shape)}"
-        raise ValueError(f"'{name}' has shape {shapes}: {THIS_BACKBONE}")
-    missing = [name for name in needed if differing[name] is None]
+    missing = []
+    for name, own in needed.items():
+        differing = _differing(given.get(name), own)
+        if differing is None:
+            missing.append(name)
+        elif differing:
+            shapes = f"{tuple(given[name].shape)}, the network's is {tuple(own.shape)}"
+            raise ValueError(f"'{name}' has shape {shapes}: {THIS_BACKBONE}")
+        elif not torch.isfinite(given[name]).all():
+            raise ValueError(
+                f"'{name}' holds values that are not finite, as after a training that diverged:"
+                " give earlier weights"
+            )
     if missing:
         raise ValueError(
             f"they have no {few(missing, letters=120)} of this backbone's shape and type:"
             f" {THIS_BACKBONE}"
-        )
-    infinite = [name for name in needed if not torch.isfinite(given[name]).all()]
-    if infinite:
-        raise ValueError(
-            f"'{infinite[0]}' holds values that are not finite, as after a training that diverged:"
-            " give earlier weights"
         )
 
 
@@ -259,10 +243,11 @@ def _new(name: str, own: Tensor, heads: Sequence[str]) -> Tensor:
     which the first steps diverge (Lin et al., 1708.02002, section 3.3). So does a layer that
     computes its weight from others, which may not be zero.
     """
+    head, _, kind = name.rpartition(".")
     if name.startswith(PREDICTORS):
-        zero = name.endswith(".weight")
+        zero = kind == "weight"
     else:
-        zero = name in {f"{head}{kind}" for head in heads for kind in ("weight", "bias")}
+        zero = f"{head}." in heads and kind in ("weight", "bias")
     return torch.zeros_like(own) if zero else own
 
 
@@ -279,34 +264,24 @@ def _without_prefix(
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
     outside = [name for name in state if not name.startswith((prefix, *AUXILIARY))]
-    if not outside:
-        return inside, []
     note = f"names that begin with '{prefix}' are used, not {few(outside, letters=80)}"
-    return inside, [note]
-
-
-def _last_layers(model: nn.Module) -> list[str]:
-    """Paths of the layers that answer: the last one with weights, and those right before it in the
-    same module with as many outputs (LR-ASPP has two, DeiT has a second for distillation).
-    """
-    layers = {
-        path: module.weight.shape[0]
-        for path, module in model.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    }
-    last = next(reversed(layers), "")
-
-    def answers(path: str) -> bool:
-        return path.rpartition(".")[0] == last.rpartition(".")[0] and layers[path] == layers[last]
-
-    return list(itertools.takewhile(answers, reversed(layers)))[::-1]
+    return inside, [note] if outside else []
 
 
 def new_for_other_classes(model: nn.Module) -> tuple[str, ...]:
-    """Gives the prefixes of the names that `fit` may begin anew: of the last layers, and of those
-    with which a detector predicts classes.
+    """Gives the prefixes of the names that `fit` may begin anew: of the layers that answer, and of
+    those with which a detector predicts classes. The last layer with weights answers, and so do
+    those right before it in the same module with as many outputs (LR-ASPP has two, DeiT has a
+    second for distillation).
     """
-    return (*(f"{path}." for path in _last_layers(model)), *PREDICTORS)
+    # (module, outputs) of each
+    layers = {
+        path: (path.rpartition(".")[0], module.weight.shape[0])
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+    _, answers = next(itertools.groupby(reversed(layers), layers.__getitem__), ("", ()))
+    return (*(f"{path}." for path in list(answers)[::-1]), *PREDICTORS)
 
 
 @torch.no_grad()

@@ -359,8 +359,7 @@ def _start(task: str, backbone: str, target: TargetWords) -> tuple[str, str]:
     refuse_unpublished(backbone, target.start)
     why = ""
     if target.start in (None, "weights"):
-        lacking = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
-        why = "" if lacking is None else lacking.sentence
+        why = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
     note = why if backbone.startswith("torchvision:") else ""
     if target.start is not None:
         return target.start, note

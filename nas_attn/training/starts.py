@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ from nas_attn import backbones
 from nas_attn.backbones.weight_files import said_channels
 from nas_attn.backbones.weights_input import only_side
 from nas_attn.data.dataset import Dataset
-from nas_attn.errors import BackboneError, RecipeError, WeightsAway
+from nas_attn.errors import BackboneError, RecipeError
 from nas_attn.latency.runtime_files import CALIBRATION
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import Recipe
@@ -71,16 +70,11 @@ def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, 
         section = plan.recipe.network
         shape = plan.input_shape
         model = backbones.build(section, input_shape=shape, classes=plan.classes, pretrained=True)
-        notes = []
-        if shape[0] != PHOTOGRAPH_CHANNELS:
-            widened = said_channels(PHOTOGRAPH_CHANNELS, shape[0])
-            notes = [f"published weights of '{section.name}': {widened}"]
-        return model.state_dict(), notes
+        widened = said_channels(PHOTOGRAPH_CHANNELS, shape[0])
+        note = f"published weights of '{section.name}': {widened}"
+        return model.state_dict(), [note] if shape[0] != PHOTOGRAPH_CHANNELS else []
     model = plan.bare(plan.recipe.first_seed)
-    frozen = plan.recipe.network.norms == "frozen"
-    # who says that they are frozen knows his weights
-    same_norms = frozen and plan.recipe.backbone.norms == "auto"
-    notes = backbones.load_weights(model, weights, same_norms=same_norms)
+    notes = backbones.load_weights(model, weights)
     return model.state_dict(), notes
 
 
@@ -92,18 +86,8 @@ def read_weights(plan: Plan) -> Iterator[str]:
         yield from given_weights(plan, weights)[1]
 
 
-@dataclass(frozen=True, slots=True)
-class NoWeights:
-    """Why a network does not start from published weights."""
-
-    # a sentence with its cause and the way out
-    sentence: str
-    # the same without them
-    reason: str
-
-
-def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
-    """Tells why a target does not start from a backbone's published weights by default; None if it
+def no_weights(backbone: str, *, side: int = 64) -> str:
+    """Tells why a target does not start from a backbone's published weights by default; empty if it
     does.
 
     Weights of torchvision and timm are downloaded, once; others are used only on request.
@@ -113,16 +97,13 @@ def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
         side: of the images in pixels, where it takes several.
     """
     if backbone.endswith(".pt"):
-        return None
+        return ""
     source, _, name = backbone.partition(":")
     if source not in ("torchvision", "timm"):
-        why = f"{backbone} has no published weights"
-        if name:
-            why = "published weights are used only if you ask for them"
-        return NoWeights(why, why)
+        asked = "published weights are used only if you ask for them"
+        return asked if name else f"{backbone} has no published weights"
     if source == "timm" and not _at_hand(name):
-        why = f"the weights of '{backbone}' could not be downloaded"
-        return NoWeights(f"{why}: give a file as target.weights", why)
+        return f"the weights of '{backbone}' could not be downloaded: give a file as target.weights"
     side = only_side(backbone, "default") or side
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_S)
@@ -130,13 +111,11 @@ def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
         backbones.build(
             backbone_section(backbone), input_shape=(3, side, side), classes=10, pretrained=True
         )
-    except WeightsAway as error:
-        return NoWeights(str(error), error.reason)
     except BackboneError as error:
-        return NoWeights(str(error), str(error))
+        return str(error)
     finally:
         socket.setdefaulttimeout(before)
-    return None
+    return ""
 
 
 def _at_hand(name: str) -> bool:
@@ -163,10 +142,5 @@ def _at_hand(name: str) -> bool:
 def wanted_weights(recipe: Recipe) -> list[str]:
     """The weights that a recipe's search and its target start from, each once."""
     trainings = (recipe.training, recipe.target_training)
-    return list(
-        dict.fromkeys(
-            training.weights
-            for training in trainings
-            if training.start == "pretrained" and training.weights
-        )
-    )
+    named = [t.weights for t in trainings if t.start == "pretrained" and t.weights]
+    return list(dict.fromkeys(named))

@@ -157,7 +157,7 @@ def test_a_users_function_gets_what_its_signature_takes(
         ("timm:qqqq", {}, r".*, … \([\d,]+ in all\)$"),
         ("torchvision:resnet18", {"width": 8}, "width"),
         ("torchvision:resnet18", {"options": {"colour": 1}}, "colour"),
-        ("resnet20", {"options": {"colour": 1}}, "colour"),
+        ("resnet20", {"options": {"colour": 1}}, "takes no backbone.options"),
         ("no_such_package_at_all:build", {}, "no_such_package_at_all"),
     ],
 )

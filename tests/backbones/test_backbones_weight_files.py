@@ -184,7 +184,7 @@ WRONG: dict[str, tuple[Callable[[State], Any], str]] = {
     "numbers": (lambda s: broken(s, CONV, lambda t: 3), "shape and type"),
     "a list": (lambda s: list(s.values()), "a list is no state_dict"),
     "nothing": (lambda s: {}, "a dict is no state_dict"),
-    "other things": (lambda s: {"epoch": 3, "args": {"lr": 0.1}}, "a dict of 'epoch', 'args' is no state_dict"),
+    "other things": (lambda s: {"epoch": 3, "args": {"lr": 0.1}}, "a dict is no state_dict"),
 }  # fmt: skip
 
 

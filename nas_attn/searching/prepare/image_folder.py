@@ -151,8 +151,7 @@ class FolderRequest:
         """As in `FolderSearch`."""
         if {"target.start", "target.weights"} & self.settings.keys():
             return ""
-        lacking = no_weights(self.said.backbone.name)
-        return "" if lacking is None else lacking.reason
+        return no_weights(self.said.backbone.name)
 
     @cached_property
     def weights(self) -> str | None:

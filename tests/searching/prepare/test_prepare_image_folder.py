@@ -27,7 +27,6 @@ from nas_attn.searching.prepare.image_folder import (
     plan_folder,
 )
 from nas_attn.searching.prepare.search_plan import SearchPlan
-from nas_attn.training.starts import NoWeights
 
 URL = "sqlite:///nas_attn.db"
 SMALL = {"backbone.name": "resnet8", "target.start": "scratch"}
@@ -123,7 +122,7 @@ def test_images_are_as_large_as_those_of_the_weights_and_shrink_only_for_lack_of
     if given == "a file":
         named["target.weights"] = weights
     else:
-        monkeypatch.setattr(image_folder, "no_weights", lambda backbone: None)
+        monkeypatch.setattr(image_folder, "no_weights", lambda backbone: "")
     small = planned(Path("photos"), 9000.0, **named)
     assert small.whole is not None
     whole_s = small.whole.least_s
@@ -191,7 +190,7 @@ def test_from_random_weights_it_is_the_largest_network_that_fits_and_the_reason_
 ) -> None:
     monkeypatch.chdir(tmp_path)
     photographs(Path("photos"), of_each=20, side=100)
-    away = NoWeights("the weights are away: connect", "the weights are away")
+    away = "the weights are away: connect"
     monkeypatch.setattr(image_folder, "no_weights", lambda backbone: away)
 
     def seconds(recipe: Recipe) -> float:
