@@ -3,7 +3,6 @@
 - `networks`: built from a YAML or a `.pt`
 - `yolo_task`: detection that Ultralytics' trainer trains, on images that it reads itself
 - `rung_trainer`: an evaluator made of a recipe, which calls this trainer
-- `caches`: reads its caches of labels without running code of them
 - `rebuilding`: keeps attention in networks that Ultralytics builds anew
 - `yolo_export`: export as a `.pt` and as ONNX
 

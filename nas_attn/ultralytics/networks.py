@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from nas_attn.backbones.building import Shape, call
 from nas_attn.errors import BackboneError
-from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.system.importing import refuse_distrusted
 
@@ -44,10 +44,7 @@ def detector(
             f"no weights come with '{section.name}': give its .pt, or start from scratch"
         )
     if section.options:
-        raise BackboneError(
-            f"'{section.name}' takes no backbone.options ({', '.join(section.options)}): remove"
-            " them"
-        )
+        raise BackboneError(f"'{section.name}' takes no backbone.options: remove them")
     import torch
 
     from nas_attn.ultralytics.rebuilding import keep_attention
@@ -66,19 +63,6 @@ def detector(
         if name.endswith(".pt"):
             _take(model, section, source, with_weights=with_weights)
     return model
-
-
-def trained_side(name: str) -> int | None:
-    """The side in pixels of the images that a `.pt` was trained on; None: there is no such file
-    here, or it does not say it.
-    """
-    if not name.endswith(".pt") or not Path(name).is_file() or find_spec("ultralytics") is None:
-        return None
-    with quiet():
-        size = _opened(backbone_section(f"ultralytics:{name}"), name).overrides.get("imgsz")
-    if size is None:
-        return None
-    return max(size) if isinstance(size, list | tuple) else int(size)
 
 
 def _opened(section: BackboneSection, name: str) -> Any:
@@ -113,12 +97,12 @@ def _take(model: Any, section: BackboneSection, source: nn.Module, *, with_weigh
     """Takes the weights of a `.pt`; or else its layers alone, with random ones, since a YAML does
     not say how wide their class branch is.
     """
-    drawn = {key: value.clone() for key, value in model.state_dict().items()}
+    drawn = copy.deepcopy(model.state_dict())
     call(model.load, section, source, verbose=False)
     if with_weights:
         return
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
-    same = {key: value for key, value in drawn.items() if value.shape == shapes.get(key)}
+    now = model.state_dict()
+    same = {key: drawn[key] for key in drawn.keys() & now if drawn[key].shape == now[key].shape}
     model.load_state_dict(same, strict=False)
     for path, module in model.named_modules():
         if any(f"{path}.{name}" not in same for name, _ in module.named_parameters(recurse=False)):
@@ -135,11 +119,8 @@ def parts_of(network: nn.Module, name: str) -> Mapping[str, Any]:
     from ultralytics import RTDETR, YOLO
 
     kinds: dict[type, dict[str, Any]] = {}
-    for wrapper in (YOLO, RTDETR):
-        table: Any = wrapper.task_map
-        kinds |= {
-            parts["model"]: {**parts, "task": task} for task, parts in table.fget(None).items()
-        }
+    for table in (YOLO.task_map, RTDETR.task_map):
+        kinds |= {parts["model"]: {**parts, "task": t} for t, parts in table.fget(None).items()}
     parts = next((kinds[cls] for cls in type(network).__mro__ if cls in kinds), {"task": "nothing"})
     if parts["task"] not in WITH_BOXES:
         raise BackboneError(

@@ -106,15 +106,11 @@ def _building(build: Callable[..., Any]) -> Callable[..., Any]:
 def _initialising(initialise: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(initialise)
     def initialize_weights(model: nn.Module) -> None:
-        before = []
-        for path, module in model.named_modules():
-            if f".{KEY}." in path:
-                kept = {name: getattr(module, name) for name in KEPT if hasattr(module, name)}
-                before.append((module, kept))
+        ours = [module for path, module in model.named_modules() if f".{KEY}." in path]
+        before = [(m, name, getattr(m, name)) for m in ours for name in KEPT if hasattr(m, name)]
         initialise(model)
-        for module, kept in before:
-            for name, value in kept.items():
-                setattr(module, name, value)
+        for module, name, value in before:
+            setattr(module, name, value)
 
     return initialize_weights
 
@@ -123,9 +119,8 @@ def _loading(load: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(load)
     def loading(self: nn.Module, weights: Any, *args: Any, **options: Any) -> Any:
         source = weights["model"] if isinstance(weights, Mapping) else weights
-        if lost := [
-            key for key in source.state_dict() if f".{KEY}." in key and key not in self.state_dict()
-        ]:
+        lacking = source.state_dict().keys() - self.state_dict()
+        if lost := [key for key in lacking if f".{KEY}." in key]:
             raise BackboneError(
                 f"the network has no place for the attention of these weights ({lost[0]}): train"
                 " YOLO('FILE.pt') itself, attach the same placement before, or call detach on the"

@@ -12,13 +12,12 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 from typing_extensions import override
 
-from nas_attn.attachment.own_loop import attention_parameters
 from nas_attn.attachment.twins import copied
 from nas_attn.data import yolo_files
 from nas_attn.errors import TrainingError
@@ -27,7 +26,6 @@ from nas_attn.system.paths import whole_file
 from nas_attn.system.processes import cores
 from nas_attn.training.evaluators import Evaluator, EvaluatorRun
 from nas_attn.ultralytics import train_attention
-from nas_attn.ultralytics.caches import caches_read_safely
 from nas_attn.ultralytics.networks import parts_of, quiet
 
 THEIR_METRICS = {"map50_95": "metrics/mAP50-95", "map50": "metrics/mAP50"}
@@ -137,9 +135,6 @@ def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Mapping[str
     torch.set_num_threads(threads)
     trainer.model = model
     trainer.before = before
-    trainer.attention = attention_parameters(model)
-    trainer.factor = recipe.training.attention_learning_rate
-
     if recipe.training.backbone_learning_rate == 0:
         # all layers but the last, which is the head
         trainer.args.freeze = len(list(model.get_submodule("model").children())) - 1
@@ -186,8 +181,6 @@ def _trainer_class(theirs: Any) -> Any:
 
     class RungTrainer(theirs):  # type: ignore[misc]
         before: Mapping[str, Any] | None
-        attention: frozenset[str]
-        factor: float
 
         run_callbacks = _run_our_callbacks
 
@@ -208,14 +201,6 @@ def _trainer_class(theirs: Any) -> Any:
                 # else the order would be the same for every seed
                 loader.generator.manual_seed(self.args.seed)
             return loader
-
-        def build_optimizer(
-            self, model: nn.Module, *args: Any, **options: Any
-        ) -> torch.optim.Optimizer:
-            optimizer: torch.optim.Optimizer = super().build_optimizer(model, *args, **options)
-            if self.factor != 1:
-                _give_attention_its_rate(optimizer, model, self.attention, self.factor)
-            return optimizer
 
         def save_model(self) -> bool:
             # its checkpoints are pickles; ours are tensors
@@ -256,21 +241,6 @@ def _resume_schedules(trainer: Any) -> None:
         trainer.train_loader.reset()
 
 
-def _give_attention_its_rate(
-    optimizer: torch.optim.Optimizer, model: nn.Module, attention: frozenset[str], factor: float
-) -> None:
-    """Moves the attention's parameters into groups with another rate."""
-    own = {id(parameter) for name, parameter in model.named_parameters() if name in attention}
-    for group in list(optimizer.param_groups):
-        mine = [parameter for parameter in group["params"] if id(parameter) in own]
-        if mine:
-            group["params"] = [
-                parameter for parameter in group["params"] if id(parameter) not in own
-            ]
-            others = {key: value for key, value in group.items() if key != "params"}
-            optimizer.add_param_group({**others, "params": mine, "lr": factor * group["lr"]})
-
-
 def _tested(
     recipe: Recipe, model: nn.Module, run: EvaluatorRun, names: Mapping[int, str]
 ) -> dict[str, float]:
@@ -287,14 +257,25 @@ def _tested(
 @contextmanager
 def left_alone() -> Iterator[None]:
     """Restores afterwards what ultralytics changes in the whole process; inside, it logs only
-    warnings, and runs no code of its caches.
+    warnings, and reads no caches.
     """
+    from ultralytics.data import dataset
     from ultralytics.utils.torch_utils import unset_deterministic
 
     threads = torch.get_num_threads()
+    theirs = dataset.load_dataset_cache_file
+    dataset.load_dataset_cache_file = _unread
     try:
-        with quiet(), caches_read_safely():
+        with quiet():
             yield
     finally:
+        dataset.load_dataset_cache_file = theirs
         unset_deterministic()
         torch.set_num_threads(threads)
+
+
+def _unread(path: Path) -> NoReturn:
+    """Ultralytics keeps labels in pickles, which may have come with a stranger's images: so it
+    reads the labels anew.
+    """
+    raise FileNotFoundError(path)

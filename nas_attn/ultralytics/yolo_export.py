@@ -117,15 +117,16 @@ def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) ->
     network.names = dict(enumerate(classes))
     network.nc = len(classes)
     network.criterion = None
-    origin = {
+    content = {
+        "epoch": -1,
+        "model": network,
+        "ema": None,
+        "train_args": {"task": parts_of(model, path.name)["task"], "imgsz": side},
         "version": ultralytics.__version__,
         "license": "AGPL-3.0 (ultralytics)",
         "docs": f"nas_attn {__version__}",
     }
-    arguments = {"task": parts_of(model, path.name)["task"], "imgsz": side}
-    torch.save(
-        {"epoch": -1, "model": network, "ema": None, "train_args": arguments, **origin}, path
-    )
+    torch.save(content, path)
 
 
 def _write_pt(order: ExportOrder) -> None:
@@ -165,12 +166,7 @@ class UltralyticsExport(DetectorExport):
 
     @override
     def said(self, shape: tuple[int, ...], format_: str) -> str:
-        chosen = (
-            "after the network's own choice among boxes"
-            if shape[-1] == BOX_VALUES
-            else "before NMS"
-        )
-        return (
-            f"({', '.join(map(str, ('N', *shape)))}) boxes and scores as ultralytics decodes them,"
-            f" {chosen}"
-        )
+        own = shape[-1] == BOX_VALUES
+        chosen = "after the network's own choice among boxes" if own else "before NMS"
+        sizes = ", ".join(map(str, shape))
+        return f"(N, {sizes}) boxes and scores as ultralytics decodes them, {chosen}"

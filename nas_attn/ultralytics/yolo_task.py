@@ -13,6 +13,7 @@ from nas_attn.training.tasks.detection import EvaluatedDetection, sizes
 DETECTOR_PREFIX = "ultralytics:"
 """Beginning of the names of its detectors."""
 OUR_OPTIONS = (
+    "attention_learning_rate",
     "backbone_learning_rate",
     "head_learning_rate",
     "accumulate",
@@ -95,10 +96,7 @@ class UltralyticsDetection(EvaluatedDetection):
 
     @override
     def input_side(self, backbone: str) -> int:
-        """That of the images that its `.pt` was trained on, if the file is here."""
-        from nas_attn.ultralytics.networks import trained_side
-
-        return trained_side(backbone.removeprefix(DETECTOR_PREFIX)) or YOLO_SIDE
+        return YOLO_SIDE
 
 
 FEWEST_IMAGES = 200
@@ -107,14 +105,6 @@ FEWEST_IMAGES = 200
 
 class ReadByUltralytics(ReadElsewhere):
     """Images that ultralytics' trainer reads itself."""
-
-    @override
-    def proposed(self, inventory: Inventory, backbone: str, weights: str | None) -> InputProposal:
-        proposal = super().proposed(inventory, backbone, weights)
-        if proposal.size == YOLO_SIDE or proposal.size != self.task.input_side(backbone):
-            return proposal
-        why = f"size: {proposal.size}, at which '{backbone}' was trained"
-        return proposal._replace(why=why)
 
     @override
     def first_look(
