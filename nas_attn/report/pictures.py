@@ -82,7 +82,7 @@ def _drawn(opened: OpenStudy, taken: CandidateView, run: Run | None) -> list[lis
     x_NCHW, _ = next(shown.batches(MAPPED_IMAGES))
     resolved = plan.resolved(taken.placement)
     heats = _changes(model, resolved, x_NCHW)
-    point = last_map(plan.sites if resolved.other is None else plan.sites_of(resolved.other))
+    point = last_map(plan.sites if resolved.other is None else plan.like(resolved.other).found)
     if point is not None:
         labels_N = truth if dataset.task.labels == "classes" else None
         heats.insert(0, ("class", class_activation(model, point, x_NCHW, labels_N)))

@@ -60,20 +60,14 @@ def own_fault(doing: str, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def shared_fault(doing: str) -> Iterator[None]:
-    """Every error inside would hit all candidates, so it becomes an `OperationError`, which ends
-    the work.
+def shared_fault() -> Iterator[None]:
+    """Errors of a candidate inside would hit all candidates, so they become an `OperationError`,
+    which ends the work.
     """
     try:
         yield
     except TrainingError as error:
-        raise OperationError(f"{doing} failed, so no candidate can start: {error}") from error
-    except (NasAttnError, Interrupted):
-        raise
-    except Exception as error:
-        # whatever a user's code may raise
-        show_traceback(error)
-        raise OperationError(f"{doing} raised {said(error)}, so no candidate can start") from error
+        raise OperationError(f"no candidate can start: {error}") from error
 
 
 def require_memory(parameters: float) -> None:
@@ -85,8 +79,10 @@ def require_memory(parameters: float) -> None:
     needed = 5 * 4 * parameters
     free = psutil.virtual_memory().available
     if needed > free:
-        least = f"{needed / 2**30:.1f} GB of memory, but only {free / 2**30:.1f} GB are free"
-        raise OutOfMemory(f"training its {parameters:,} parameters takes at least {least}")
+        raise OutOfMemory(
+            f"training its {parameters:,} parameters takes at least {needed / 2**30:.1f} GB of"
+            f" memory, but only {free / 2**30:.1f} GB are free"
+        )
 
 
 def said(error: BaseException) -> str:
@@ -114,13 +110,13 @@ def _check_device(device: torch.device, error: Exception) -> None:
     try:
         torch.zeros(1, device=device).add_(1).item()
     except RuntimeError:
-        what = f"the device '{device}' no longer answers in this process, after {said(error)}"
-        way_out = f"the candidate waits again; resume with {DEBUG}=1 to see where it happens"
-        raise OperationError(f"{what}; {way_out}") from error
+        raise OperationError(
+            f"the device '{device}' no longer answers in this process, after {said(error)}; the"
+            f" candidate waits again; resume with {DEBUG}=1 to see where it happens"
+        ) from error
 
 
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether an error means that the device or the host had not enough memory."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return any(sign in str(error) for sign in NO_MEMORY)
+    said_so = any(sign in str(error) for sign in NO_MEMORY)
+    return said_so or isinstance(error, torch.OutOfMemoryError)

@@ -82,15 +82,12 @@ def keep_inventory(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -
         data = data_of(tasks.of(recipe))
         inventory = data.inventory(data.section(recipe))
         if inventory is not None:
-            images = StudyImages(inventory, _division(dataset))
+            division = None
+            if dataset is not None and dataset.divide is not None:
+                division = Division(len(dataset.train), len(dataset.validation))
+            images = StudyImages(inventory, division)
             content = TypeAdapter(StudyImages).dump_python(images, mode="json")
             store.images.put_once(INVENTORY, json.dumps(content))
-
-
-def _division(dataset: Dataset | None) -> Division | None:
-    if dataset is None or dataset.divide is None:
-        return None
-    return Division(len(dataset.train), len(dataset.validation))
 
 
 def keep_or_compare_test(
@@ -127,19 +124,16 @@ def _read(kept: str) -> KnownImages:
 def _compared(
     store: StudyStore, recipe: Recipe, name: str, manifest: Manifest | None
 ) -> KnownImages:
-    unknown = _unknown(recipe, manifest)
-    digest = None if manifest is None else manifest.digest
-    kept = store.images.get(name)
-    if kept is None:
-        content = {
-            "digest": digest,
-            "unknown": unknown,
-            "manifest": None if manifest is None else manifest.text,
-        }
-        kept = store.images.put_once(name, json.dumps(content))
-    known_images = _read(kept)
-    if manifest is None or known_images.digest in (None, digest):
-        return known_images
+    content: dict[str, str | None] = {"digest": None, "unknown": "trainer", "manifest": None}
+    if manifest is not None:
+        unknown = "" if manifest.has_content else "content"
+        content = {"digest": manifest.digest, "unknown": unknown, "manifest": manifest.text}
+    elif recipe.data.name == EXTERNAL:
+        content["unknown"] = "evaluator"
+    kept = store.images.get(name) or store.images.put_once(name, json.dumps(content))
+    known = _read(kept)
+    if manifest is None or known.digest in (None, manifest.digest):
+        return known
     test = "test " if name.endswith(TEST) else ""
     changes = manifest.described_changes(json.loads(kept)["manifest"])
     raise ImagesChanged(
@@ -147,13 +141,6 @@ def _compared(
         f" {changes}; its results on both could not be compared, so put them back as they"
         " were, or begin a new study (another --name)"
     )
-
-
-def _unknown(recipe: Recipe, manifest: Manifest | None) -> str:
-    """Why not everything is compared; empty if it is."""
-    if manifest is None:
-        return "evaluator" if recipe.data.name == EXTERNAL else "trainer"
-    return "" if manifest.has_content else "content"
 
 
 def _key(section: DataSection) -> str:

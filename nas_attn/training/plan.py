@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -17,6 +17,7 @@ from torch import nn
 
 from nas_attn import attachment, backbones
 from nas_attn.attention.choice import Choice
+from nas_attn.backbones.weight_files import restore
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import BackboneError, RecipeError, StudyError
 from nas_attn.recipe import tasks
@@ -71,17 +72,15 @@ class Plan:
             # a user's own site may have this name
             own = any(site.name == BACKBONE_SITE for site in sites)
             if other is not None and not own and len(placement.assignments) > 1:
-                sites = self.sites_of(other)
+                sites = self.like(other).found
             self._resolved[placement] = resolve(placement, sites, init=self.space.init)
         return self._resolved[placement]
 
-    def sites_of(self, other: Choice) -> tuple[Site, ...]:
-        """The sites of another backbone. Raises BackboneError."""
-        return self.like(other)._found
-
     @cached_property
-    def _found(self) -> tuple[Site, ...]:
-        """Its backbone's sites, only looked for where something is placed at them."""
+    def found(self) -> tuple[Site, ...]:
+        """The sites of another backbone, only looked for where something is placed at them. Raises
+        BackboneError.
+        """
         return _found_sites(self.bare(0), self.recipe, self.input_shape)
 
     def bare(self, seed: int, other: Choice | None = None) -> nn.Module:
@@ -93,9 +92,16 @@ class Plan:
             torch.manual_seed(seed)
             return build()
 
-    def network(self, resolved: ResolvedPlacement, seed: int) -> nn.Module:
-        """A candidate with the seed's random weights."""
-        return self.attach(self.bare(seed, resolved.other), resolved, seed)
+    def network(
+        self, resolved: ResolvedPlacement, seed: int, weights: Mapping[str, Any] | None = None
+    ) -> nn.Module:
+        """A candidate with the seed's random weights, or with these in its bare backbone."""
+        model = self.bare(seed, resolved.other)
+        if weights is not None:
+            restore(model, weights)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return attachment.attach(model, resolved)
 
     def like(self, other: Choice | None) -> Plan:
         """The same plan with another backbone, without sites, which nothing is placed at; None: the
@@ -109,30 +115,23 @@ class Plan:
         return self._like[other]
 
     def _with(self, backbone: BackboneSection) -> Plan:
+        own = self.recipe
         update: dict[str, Any] = {"backbone": backbone}
         for name in ("training", "target"):
-            section = getattr(self.recipe, name)
-            if section.weights is not None and backbone != self.recipe.backbone:
+            section = getattr(own, name)
+            if section.weights is not None and backbone != own.backbone:
                 update[name] = section.model_copy(update={"weights": "default"})
-        recipe = self.recipe.model_copy(update=update)
-        data = data_of(tasks.of(self.recipe))
-        recipe = recipe.model_copy(update={"data": data.of_other(self.recipe, recipe)})
+        data = data_of(tasks.of(own))
+        update["data"] = data.of_other(own, own.model_copy(update=update))
+        recipe = own.model_copy(update=update)
         size = data.section(recipe).size
         shape = self.input_shape
-        if size is not None and size != data.section(self.recipe).size:
+        if size is not None and size != data.section(own).size:
             shape = (shape[0], *height_and_width(size))
         build = partial(backbones.build, recipe.network, input_shape=shape, classes=self.classes)
         return replace(
             self, recipe=recipe, input_shape=shape, sites=(), build=build, own_build=None
         )
-
-    def attach(self, model: nn.Module, resolved: ResolvedPlacement, seed: int) -> nn.Module:
-        """Puts a placement's modules into a bare model, in place, with the seed's random
-        weights.
-        """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return attachment.attach(model, resolved)
 
     def shape_of(self, resolved: ResolvedPlacement) -> tuple[int, int, int]:
         """(channels, height, width) of one image of a network: other backbones may take others."""
@@ -220,15 +219,14 @@ def kept_sites(store: StudyStore) -> Kept | None:
     if store.sites is None:
         return None
     content = json.loads(store.sites)
-    channels, height, width = content["input_shape"]
-    sites = []
     for entry in content["sites"]:
-        points = [
+        entry["points"] = tuple(
             (position, tuple(Point(*point) for point in there))
             for position, there in entry["points"].items()
-        ]
-        sites.append(Site(**{**entry, "points": tuple(points)}))
-    return Kept((channels, height, width), content["classes"], tuple(sites))
+        )
+    channels, height, width = content["input_shape"]
+    sites = tuple(Site(**entry) for entry in content["sites"])
+    return Kept((channels, height, width), content["classes"], sites)
 
 
 def _keep_sites(store: StudyStore, plan: Plan) -> None:
@@ -279,18 +277,15 @@ def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
         return _made[store]
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
     kept = kept_sites(store)
-    same = plan is not None and recipe.to_json() == plan.recipe.to_json()
-    build = plan.own_build if plan else None
-    if kept is not None:
-        if plan is None or not same or kept.sites != plan.sites:
-            plan = make_plan(recipe, kept.input_shape, kept.classes, build=build, kept=kept)
-    else:
-        if plan is None:
-            dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
-            keep_or_compare(store, recipe, dataset)
-            plan = plan_for(recipe, dataset)
-        elif not same:
-            plan = make_plan(recipe, plan.input_shape, plan.classes, build=build)
+    of = kept or plan
+    if of is None:
+        dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+        keep_or_compare(store, recipe, dataset)
+        plan = plan_for(recipe, dataset)
+    elif plan is None or recipe.to_json() != plan.recipe.to_json() or of.sites != plan.sites:
+        build = plan.own_build if plan else None
+        plan = make_plan(recipe, of.input_shape, of.classes, build=build, kept=kept)
+    if kept is None:
         _keep_sites(store, plan)
     # for as long as the study is open
     _made[store] = plan
@@ -353,12 +348,10 @@ def check_limits(plan: Plan) -> None:
     it, so that no placement could be within. A space that searches where the backbone's own
     modules stay may cost less.
     """
-    recipe = plan.recipe
-    counted = [row.limit for row in COSTS.values() if row.function and row.limit]
-    unlimited = all(getattr(recipe.limits, limit) is None for limit in counted)
+    unlimited = plan.recipe.limits == type(plan.recipe.limits)()
     if unlimited or plan.space.spec.sites.originals == "search":
         return
-    excess = over_limits(recipe, plan.cost(plan.resolved(BARE)), None)
+    excess = over_limits(plan.recipe, plan.cost(plan.resolved(BARE)), None)
     if excess:
         raise RecipeError(
             f"the bare backbone's {excess}, and attention adds more: give a higher limit, or a"
@@ -419,10 +412,9 @@ def search_seeds(recipe: Recipe) -> int:
     """Number of seeds that candidates are spread over; fewer for few candidates, unless each seed
     has its own backbone.
     """
-    training = recipe.training
-    if training.start == "backbone":
-        return training.backbones
-    return max(1, min(training.backbones, recipe.search.trials // A_SEED))
+    most = recipe.training.backbones
+    own = recipe.training.start == "backbone"
+    return most if own else max(1, min(most, recipe.search.trials // A_SEED))
 
 
 def bare_seeds(recipe: Recipe) -> range:
@@ -443,9 +435,7 @@ def candidate_seeds(recipe: Recipe, trial: int) -> list[int]:
 def backbone_number(recipe: Recipe, seed: int) -> int:
     """The backbone that a run of the search with this seed starts from."""
     training = recipe.training
-    if training.start != "backbone":
-        return 0
-    return seed % training.backbones
+    return seed % training.backbones if training.start == "backbone" else 0
 
 
 def protocol_text(training: TrainingSection, data: DataSection) -> str:

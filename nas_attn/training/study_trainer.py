@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -22,40 +23,24 @@ from nas_attn.training.plan import Plan
 from nas_attn.training.trainer import Trainer
 
 
+@dataclass
 class StudyTrainer:
     """Trains and scores networks of one training protocol of a study."""
 
+    # of the training protocol and the backbone
+    plan: Plan
+    # None: an evaluator brings its own, and nothing is trained here
+    dataset: Dataset | None
+    store: StudyStore
+    device: torch.device
+    # intra-op, of new trainings
+    threads: int
+    # the study's; None: decided here
+    arithmetic: Arithmetic | None
+    # read by a test
+    test_split: Split | None = None
     # its networks are here
     lost = ""
-
-    def __init__(
-        self,
-        plan: Plan,
-        dataset: Dataset | None,
-        store: StudyStore,
-        *,
-        device: torch.device,
-        threads: int,
-        arithmetic: Arithmetic | None,
-    ) -> None:
-        """Begins with the images of one protocol.
-
-        Args:
-            plan: of the training protocol and the backbone.
-            dataset: its images; None: an evaluator brings its own, and nothing is trained here.
-            store: the study.
-            device: where it trains.
-            threads: intra-op threads of new trainings.
-            arithmetic: the study's; None: decided here.
-        """
-        self._plan = plan
-        self._dataset = dataset
-        self._store = store
-        self._device = device
-        self._threads = threads
-        self._arithmetic = arithmetic
-        # read by a test
-        self.test_split: Split | None = None
 
     def scored(self, model: nn.Module) -> nn.Module:
         """The network that is scored."""
@@ -63,7 +48,7 @@ class StudyTrainer:
 
     def fit(self, model: nn.Module, job: Job) -> tuple[Score, ...]:
         """Trains from the run's last checkpoint, as `Trainer.fit`."""
-        rates = job.rates or candidate_rates(self._plan, model)
+        rates = job.rates or candidate_rates(self.plan, model)
         with self._trainer(job.seed) as trainer:
             return trainer.fit(
                 model,
@@ -76,29 +61,29 @@ class StudyTrainer:
 
     def test(self, model: nn.Module, job: Job) -> Score:
         """The score on the test split, which is read once."""
-        assert self._dataset is not None
+        assert self.dataset is not None
         if self.test_split is None:
-            split = self._dataset.read_test(job.reason)
-            keep_or_compare_test(self._store, self._plan.recipe, self._dataset.classes, split)
+            split = self.dataset.read_test(job.reason)
+            keep_or_compare_test(self.store, self.plan.recipe, self.dataset.classes, split)
             self.test_split = split
-        with self._trainer(job.seed) as trainer, intra_op_threads(self._threads):
+        with self._trainer(job.seed) as trainer, intra_op_threads(self.threads):
             return trainer.score(model, self.test_split, seed=job.seed, epochs=job.rungs[-1])
 
     @contextmanager
     def _trainer(self, seed: int) -> Iterator[Trainer]:
         """A trainer on the images of this seed, which pauses between steps for latency sessions."""
-        assert self._dataset is not None
-        with DeviceLock.for_section(self._plan.recipe.latency).shared(self._settle) as hold:
+        assert self.dataset is not None
+        with DeviceLock.for_section(self.plan.recipe.latency).shared(self._settle) as hold:
             yield Trainer(
-                self._plan.recipe.training,
-                self._dataset.of_seed(seed),
-                device=self._device,
+                self.plan.recipe.training,
+                self.dataset.of_seed(seed),
+                device=self.device,
                 batch_hook=hold.yield_,
-                threads=self._threads,
-                arithmetic=self._arithmetic,
+                threads=self.threads,
+                arithmetic=self.arithmetic,
             )
 
     def _settle(self) -> None:
         """Waits until the GPU has finished the batches that the host has queued."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from nas_attn.attention.choice import Choice
-from nas_attn.backbones.weight_files import pack, restore, unpack
+from nas_attn.backbones.weight_files import pack, unpack
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import (
     BackboneLost,
@@ -56,11 +57,7 @@ from nas_attn.training.evaluators import (
 from nas_attn.training.faults import own_fault, require_memory, shared_fault
 from nas_attn.training.images import keep_or_compare
 from nas_attn.training.measurer import Measurer
-from nas_attn.training.numerics import (
-    execution_on,
-    study_arithmetic,
-    threads_for,
-)
+from nas_attn.training.numerics import execution_on, study_arithmetic, threads_for
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.plan import (
     OWN_PROTOCOL,
@@ -185,13 +182,11 @@ class Workbench:
         self.protocol = protocol
         self.store = workplace.store
         self._artifacts = workplace.artifacts
-        self._folder = workplace.folder
         self.device = pick_device(workplace.device)
         execution_on(recipe.training, self.device)
         self.task = tasks.of(recipe)
-        measures = protocol == SEARCH and other is None and "latency" in wanted(recipe)
         self.measurer: Measurer | None = None
-        if measures:
+        if protocol == SEARCH and other is None and "latency" in wanted(recipe):
             images = calibration(recipe, dataset)
             self.measurer = Measurer(plan, self.store, owner=workplace.owner, images=images)
         threads = threads_for(recipe.training, workplace.threads, workers=workplace.workers)
@@ -202,12 +197,7 @@ class Workbench:
             bare = plan.bare(0)
             self.arithmetic = study_arithmetic(self.store, recipe, protocol, self.device, bare)
         self._own = StudyTrainer(
-            self.own,
-            dataset,
-            self.store,
-            device=self.device,
-            threads=threads,
-            arithmetic=self.arithmetic,
+            self.own, dataset, self.store, self.device, threads, self.arithmetic
         )
         self._trainer: StudyTrainer | EvaluatorTrainer = self._own
         if evaluator is not None:
@@ -231,7 +221,7 @@ class Workbench:
             cost = self.plan.cost(resolved)
         latency = None
         reason = over_limits(self.recipe, cost, None)
-        if not reason and self._trainer is self._own and self.device.type == "cpu":
+        if not reason and self.arithmetic is not None and self.device.type == "cpu":
             require_memory(cost["params"])
         if not reason and self.measurer is not None:
             latency = self.latency(resolved, companions)
@@ -244,14 +234,11 @@ class Workbench:
         """A candidate's latency, measured if it is not known; None if another machine must measure
         it.
         """
-        measurer = self.measurer
         # called only if latency is needed
-        assert measurer is not None
-        if not measurer.fits:
-            return measurer.known(resolved)
+        assert self.measurer is not None
         try:
             with own_fault("measuring it", torch.device(self.recipe.latency.device)):
-                return measurer.measure(resolved, companions)
+                return self.measurer.measure(resolved, companions)
         except Unmeasurable as error:
             if error.network != resolved.key:
                 raise
@@ -299,9 +286,7 @@ class Workbench:
                 self.store.add_score(run, kept, lease=lease)
                 return go_on(score)
 
-            on_epoch = None
-            if run.purpose == RETRAIN:
-                on_epoch = keep_curve(self.store, run, lease)
+            on_epoch = keep_curve(self.store, run, lease) if run.purpose == RETRAIN else None
             job = self._job(run, resolved, lease, Callbacks(on_rung, stop, on_epoch))
             scores = self._trainer.fit(model, job)
         if trained is not None and len(scores) == len(self.recipe.training.rungs):
@@ -343,36 +328,26 @@ class Workbench:
 
     def _keep_labels(self, protocol: str, seed: int) -> None:
         """Stores the labels of the validation images, and of the test images for their scores."""
-        if self.dataset is None or self._trainer is not self._own:
+        dataset = self.dataset
+        if dataset is None or self.arithmetic is None:
             return
+        # a mask or boxes are no label: then the classes' names are kept only
+        kept = slice(None if self.task.per_image else 0)
         # a protocol of one's own may have other data
-        if self.dataset.divide is not None and not protocol.startswith(OWN_PROTOCOL):
-            keep_division(self.store, seed, self._drawn(seed))
-        if not (self.task.per_image or protocol == SEARCH):
-            return
-        split = {
-            SEARCH: self.dataset.validation,
-            test_protocol(self.protocol): self._own.test_split,
-        }.get(protocol)
+        if dataset.divide is not None and not protocol.startswith(OWN_PROTOCOL):
+            divided = dataset.of_seed(seed)
+            drawn = divided.drawn
+            assert drawn is not None
+            numbers = divided.validation.labels[kept].cpu().numpy().astype(np.int32)
+            labels = Labels(dataset.classes, numbers, drawn.numbers, drawn.divided)
+            keep_division(self.store, seed, labels)
+        split = None
+        if protocol == SEARCH:
+            split = dataset.validation
+        elif protocol == test_protocol(self.protocol) and self.task.per_image:
+            split = self._own.test_split
         if split is not None:
-            # the classes' names only
-            labels = split.labels if self.task.per_image else split.labels[:0]
-            keep_labels(self.store, protocol, labels, self.dataset.classes)
-
-    def _drawn(self, seed: int) -> Labels:
-        """Which images a seed's own division took for validation."""
-        # it keeps the labels of images that we divide
-        assert self.dataset is not None
-        dataset = self.dataset.of_seed(seed)
-        assert dataset.drawn is not None
-        labels = dataset.validation.labels.cpu().numpy()
-        return Labels(
-            dataset.classes,
-            # a mask or boxes are no label
-            (labels if self.task.per_image else labels[:0]).astype(np.int32),
-            dataset.drawn.numbers,
-            dataset.drawn.divided,
-        )
+            keep_labels(self.store, protocol, split.labels[kept], dataset.classes)
 
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
         """Trains one of the study's backbones and keeps it; OperationError if that fails."""
@@ -384,10 +359,8 @@ class Workbench:
             self.store.add_score(run, score, lease=lease)
             return True
 
-        fault = own_fault("training its backbone", self.device)
-        if run.key == BACKBONE:
-            fault = shared_fault(f"training backbone {run.backbone}")
-        with fault:
+        shared = shared_fault() if run.key == BACKBONE else nullcontext()
+        with shared, own_fault(f"training backbone {run.backbone}", self.device):
             job = self._job(run, resolved, lease, Callbacks(on_rung, stop))
             rates = LearningRates(section.learning_rate)
             self._own.fit(model, replace(job, rungs=[section.backbone_epochs], rates=rates))
@@ -415,11 +388,8 @@ class Workbench:
 
     def start(self, resolved: ResolvedPlacement, seed: int, backbone: int) -> nn.Module:
         """The candidate's network as its training begins, from the backbone of this number."""
-        model = self.own.bare(seed)
-        weights = self.start_weights(backbone)
-        if weights is not None:
-            restore(model, weights)
-        return self.plan.attach(model, resolved, seed).to(self.device)
+        network = self.plan.network(resolved, seed, self.start_weights(backbone))
+        return network.to(self.device)
 
     def needs_backbone(self, run: Run) -> Run | None:
         """The run that must first train the backbone of `run`; None if it is there already, or not
@@ -432,23 +402,18 @@ class Workbench:
         if self.store.backbones.get(backbone_name(run.backbone, key)):
             return None
         seed = self.recipe.first_seed + run.backbone
-        bare = BARE
-        if other is not None:
-            bare = Placement((Assignment(BACKBONE_SITE, other),))
+        bare = BARE if other is None else Placement((Assignment(BACKBONE_SITE, other),))
         return Run(key, bare, seed, run.backbone, SEARCH, BACKBONE)
 
     def start_weights(self, backbone: int) -> Mapping[str, Any] | None:
         """Weights of the bare backbone from which a run starts; None if it starts from scratch."""
         start = self.recipe.training.start
         # given weights are the same for all of the study's backbones
-        kept = backbone if start == "backbone" else 0
-        if start == "scratch" or self._kept == kept:
-            return self._weights
-        if start == "pretrained":
+        if start == "pretrained" and self._weights is None:
             self._weights = given_weights(self.own)[0]
-        else:
+        elif start == "backbone" and self._kept != backbone:
             self._weights = self._trained_weights(backbone)
-        self._kept = kept
+            self._kept = backbone
         return self._weights
 
     def _trained_weights(self, backbone: int) -> Mapping[str, Any]:

@@ -547,7 +547,7 @@ def trained_alone(placement: str, seed: int, arithmetic: str, threads: int) -> d
     dataset = data_of(tasks.of(recipe)).load(recipe, device=torch.device("cpu"))
     plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
     resolved = plan.resolved(parse(placement))
-    model = plan.attach(plan.bare(seed), resolved, seed)
+    model = plan.network(resolved, seed)
     rates = candidate_rates(plan, model)
     computes = Arithmetic.from_text(arithmetic)
     scores = Trainer(recipe.training, dataset, device="cpu", arithmetic=computes).fit(

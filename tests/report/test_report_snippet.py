@@ -80,7 +80,7 @@ def candidate(opened: OpenStudy, placement: str, build: Any = None) -> tuple[str
         Run(resolved.key, resolved.placement, 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease
     )
     store.end_candidate(resolved.key, state="scored", reason="", lease=lease)
-    return na.open_study(opened.url).best(trial=0).snippet, plan.attach(plan.bare(3), resolved, 4)
+    return na.open_study(opened.url).best(trial=0).snippet, plan.network(resolved, 4)
 
 
 def pasted(snippet: str) -> nn.Module:

@@ -150,7 +150,7 @@ def test_the_head_has_a_rate_of_its_own_beside_the_backbone() -> None:
         "training.attention_learning_rate": 2.0,
     }
     plan = make_plan(load_recipe("cifar10-resnet20", overrides=changes), (3, 32, 32), 10)
-    model = plan.attach(plan.bare(0), plan.resolved(parse("stage2=se")), 0)
+    model = plan.network(plan.resolved(parse("stage2=se")), 0)
     rates = candidate_rates(plan, model)
     optimizer = make_optimizer(model, plan.recipe.training, rates)
     assert optimizer is not None
@@ -258,7 +258,7 @@ def test_a_target_that_freezes_its_backbone_trains_attention_and_head() -> None:
     plan = make_plan(recipe, (1, 32, 32), 10)
     section = recipe.target_training
     assert section.backbone_learning_rate == 0
-    model = plan.attach(plan.bare(0), plan.resolved(parse("stage2=coord(reduction=8)")), 0)
+    model = plan.network(plan.resolved(parse("stage2=coord(reduction=8)")), 0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     dataset = loading.load(
         DataSection(name="digits", options={"train": 64, "validation": 64, "test": 64}),
