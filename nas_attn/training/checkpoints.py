@@ -12,8 +12,6 @@ import torch
 
 from nas_attn.errors import CheckpointError, first_line
 
-CHECKPOINT_FORMAT = 2
-
 
 class CheckpointSlot(Protocol):
     """Keeps one training's checkpoint. Writes are atomic, and reads are checked."""
@@ -38,7 +36,7 @@ class Checkpoints:
     def write(self, payload: Mapping[str, Any], epochs: int) -> None:
         """Replaces the last one by this, of tensors, numbers, texts, lists and dicts."""
         buffer = io.BytesIO()
-        torch.save({"format": CHECKPOINT_FORMAT, "fits": self.identity, **payload}, buffer)
+        torch.save({"fits": self.identity, **payload}, buffer)
         self.slot.save(buffer.getvalue(), epochs)
 
     def read(self) -> Mapping[str, Any] | None:
@@ -54,13 +52,9 @@ class Checkpoints:
             raise CheckpointError(
                 f"the checkpoint of {len(blob)} bytes is damaged: {first_line(error)}"
             ) from None
-        if not isinstance(payload, dict) or payload.get("format") != CHECKPOINT_FORMAT:
+        if not isinstance(payload, dict) or payload.get("fits") != self.identity:
             raise CheckpointError(
-                f"the checkpoint does not have format {CHECKPOINT_FORMAT}: another version wrote it"
-            )
-        if payload.get("fits") != self.identity:
-            raise CheckpointError(
-                "the checkpoint is of another training (network, data, seed or settings): start"
-                " anew"
+                "the checkpoint is of another training (network, data, seed, settings or version):"
+                " start anew"
             )
         return payload

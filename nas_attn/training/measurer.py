@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
@@ -89,12 +90,9 @@ class Measurer:
             unknown = self._plan.recipe.limits.max_latency_ms and not self._store.sessions()
             return None if unknown else self.bare()
         latency = self.latencies({candidate.key: candidate.placement}).get(candidate.key)
-        if (
-            latency
-            and not latency.measured
-            and needs_more(replace(latency, measured=True), self._section.tolerance)
-        ):
-            return None
+        if latency and not latency.measured:
+            as_measured = replace(latency, measured=True)
+            return None if needs_more(as_measured, self._section.tolerance) else latency
         return latency
 
     def latencies(self, more: Mapping[str, Placement] | None = None) -> dict[str, Latency]:
@@ -123,10 +121,10 @@ class Measurer:
             if pause is not None:
                 wait.pause(pause, lambda: "the machine was too busy for a valid session")
                 self._session(group, needed=candidate.key)
-        why = "several sessions in a row had two copies of the same network more than 1 % apart"
-        way_out = "free the machine of other work, or raise latency.session_seconds"
         raise MeasurementError(
-            f"the latency of '{candidate.text}' could not be measured: {why}; {way_out}"
+            f"the latency of '{candidate.text}' could not be measured: several sessions in a row"
+            " had two copies of the same network more than 1 % apart; free the machine of other"
+            " work, or raise latency.session_seconds"
         )
 
     def narrow(
@@ -227,7 +225,4 @@ def to_text(fingerprint: Fingerprint) -> str:
 
 def from_text(text: str) -> Fingerprint:
     """The fingerprint that `to_text` wrote."""
-    fields = json.loads(text)
-    return Fingerprint(
-        fields["device"], fields["name"], tuple((name, value) for name, value in fields["details"])
-    )
+    return TypeAdapter(Fingerprint).validate_json(text)

@@ -41,7 +41,7 @@ from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Batches
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import cores
 from nas_attn.training.learnt import Learnt
-from nas_attn.training.parameters import fused_in, fused_on
+from nas_attn.training.parameters import FUSED, fused_in
 
 # side of the largest usual depthwise kernel: those of MobileNet and EfficientNet
 USUAL_KERNEL = 5
@@ -79,14 +79,13 @@ def new_arithmetic(
     if precision == "auto":
         depthwise = bare is not None and has_depthwise(bare)
         precision = "bfloat16" if computes_bfloat16(device, depthwise=depthwise) else "float32"
-    memory_format = section.memory_format
     learnt: type[Learnt] = task.row.learnt()
     return Arithmetic(
         precision=precision,
-        memory_format="channels_last" if memory_format == "auto" else memory_format,
+        memory_format="contiguous" if section.memory_format == "contiguous" else "channels_last",
         execution=execution_on(section, device) if learnt.recordable else "eager",
         tf32=_tf32(device),
-        fused=fused_in(section, device),
+        fused=fused_in(section),
         batches=batches,
     )
 
@@ -98,7 +97,7 @@ def execution_on(section: TrainingSection, device: torch.device) -> Execution:
     Raises RecipeError: `cuda-graph` without CUDA.
     """
     if section.execution == "auto":
-        recorded = device.type == "cuda" and fused_on(section.optimizer, device)
+        recorded = device.type == "cuda" and section.optimizer in FUSED
         return "cuda-graph" if recorded else "eager"
     if section.execution == "cuda-graph" and device.type != "cuda":
         raise RecipeError(
@@ -112,12 +111,10 @@ def differs(arithmetic: Arithmetic, section: TrainingSection, device: torch.devi
     """Gives in what this machine does not compute as in an arithmetic; empty: nothing. A precision
     that the recipe names is computed everywhere, if slowly.
     """
-    low = arithmetic.precision == "bfloat16"
-    if low and section.precision == "auto" and not _has_bfloat16(device):
+    low = arithmetic.precision == "bfloat16" and section.precision == "auto"
+    if low and not _has_bfloat16(device):
         return "bfloat16"
-    if arithmetic.tf32 != _tf32(device):
-        return "TF32"
-    return ""
+    return "" if arithmetic.tf32 == _tf32(device) else "TF32"
 
 
 def computes_bfloat16(device: torch.device, *, depthwise: bool = False) -> bool:
@@ -130,8 +127,7 @@ def computes_bfloat16(device: torch.device, *, depthwise: bool = False) -> bool:
         return False
     if device.type == "cuda":
         return True
-    quick = _capabilities().get("amx_bf16", False) or "AMD" in cpu_name()
-    return quick and not depthwise
+    return not depthwise and ("amx_bf16" in _capabilities() or "AMD" in cpu_name())
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -139,25 +135,23 @@ def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         with nullcontext() if device.index is None else torch.cuda.device(device):
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    return any(_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return device.type == "cpu" and not _capabilities().isdisjoint(("avx512_bf16", "amx_bf16"))
 
 
-def _capabilities() -> dict[str, bool]:
-    """Instruction set of the CPU -> whether it has it."""
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return capabilities
+def _capabilities() -> set[str]:
+    """The CPU's instruction sets."""
+    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return {name for name, there in found.items() if there}
 
 
 def has_depthwise(network: nn.Module) -> bool:
     """Tells whether a network has depthwise convolutions of usual size. Larger ones are of
     networks, like ConvNeXt, whose time is elsewhere.
     """
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     return any(
-        c.groups == c.in_channels > 1 and 1 < max(c.kernel_size) <= USUAL_KERNEL
-        for c in convolutions
+        m.groups == m.in_channels > 1 and 1 < max(m.kernel_size) <= USUAL_KERNEL
+        for m in network.modules()
+        if isinstance(m, nn.Conv2d)
     )
 
 

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from types import ModuleType
 from typing import Any
 
@@ -61,7 +62,7 @@ def schedule_factors(
             length = min(max(1, round(part.epochs * epochs)), left - 1)
         else:
             length = int(part.epochs or left)
-        if length > left or (length == left and not last) or (last and length < left):
+        if length != left if last else length >= left:
             taken = several(epochs - left + length, "epoch")
             raise RecipeError(
                 f"training.schedule: its parts up to '{part.name}' take {taken}, but a training has"
@@ -77,15 +78,6 @@ def _factors(part: Schedule, epochs: int, steps: int, peak: float) -> Iterator[f
         raise RecipeError(f"training.schedule: torch has no '{part.name}': {meant}")
     kind = getattr(lr_scheduler, part.name)
     by_step = part.name in BY_STEP
-    arguments = part.arguments
-    for name in arguments.keys() & LENGTHS if not by_step else ():
-        arguments[name] = _in_epochs(arguments[name], epochs)
-        longest = max(arguments[name]) if isinstance(arguments[name], list) else arguments[name]
-        if isinstance(longest, int | float) and longest > epochs:
-            raise RecipeError(
-                f"training.schedule: {name} = {longest} of '{part.name}' exceeds its"
-                f" {several(epochs, 'epoch')}"
-            )
     usual = {
         "T_max": epochs,
         "total_iters": epochs,
@@ -94,10 +86,12 @@ def _factors(part: Schedule, epochs: int, steps: int, peak: float) -> Iterator[f
         "base_lr": 0.0,
     }
     taken = inspect.signature(kind).parameters
-    usual = {name: value for name, value in usual.items() if name in taken}
+    arguments = {name: value for name, value in usual.items() if name in taken} | part.arguments
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=peak, momentum=0.9)
     try:
-        scheduler = kind(optimizer, **{**usual, **arguments})
+        for name in part.arguments.keys() & LENGTHS if not by_step else ():
+            arguments[name] = _in_epochs(arguments[name], epochs, name)
+        scheduler = kind(optimizer, **arguments)
         for step in range(1, epochs * steps + 1):
             yield float(optimizer.param_groups[0]["lr"]) / peak
             optimizer.step()
@@ -109,12 +103,16 @@ def _factors(part: Schedule, epochs: int, steps: int, peak: float) -> Iterator[f
         ) from None
 
 
-def _in_epochs(length: Any, epochs: int) -> Any:
+def _in_epochs(length: Any, epochs: int, name: str) -> Any:
     """A length as a recipe gives it: epochs, or below 1 a share of all of them; or a list of
-    such.
+    such. Raises RecipeError: more than there are.
     """
     if isinstance(length, list):
-        return [_in_epochs(milestone, epochs) for milestone in length]
+        return [_in_epochs(milestone, epochs, name) for milestone in length]
+    if length > epochs:
+        raise RecipeError(
+            f"training.schedule: {name} = {length} exceeds its part's {several(epochs, 'epoch')}"
+        )
     if isinstance(length, float) and 0 < length < 1:
         return max(1, round(length * epochs))
     return length
@@ -137,10 +135,15 @@ class LearningRates:
     # of all others; 0 freezes, norms' statistics included
     backbone: Rate = 1.0
 
+    def factor(self, name: str) -> float:
+        """Factor on the learning rate of a parameter that is not attention's."""
+        shared = self.backbone
+        return shared.get(name, 1.0) if isinstance(shared, Mapping) else shared
+
     def held(self, model: nn.Module) -> list[str]:
         """The names of the parameters that are frozen."""
-        others = [name for name, _ in model.named_parameters() if name not in self.attention]
-        return [name for name in others if rate_of(name, self.backbone) == 0]
+        others = dict(model.named_parameters()).keys() - self.attention
+        return [name for name in others if self.factor(name) == 0]
 
 
 # BatchNorm's least momentum: some networks' (MnasNet: 0.0003) need hundreds of epochs
@@ -173,28 +176,21 @@ def make_optimizer(
         if not parameter.requires_grad:
             continue
         ours = name in rates.attention
-        if ours:
-            factor = section.attention_learning_rate
-        else:
-            factor = rate_of(name, rates.backbone)
+        factor = section.attention_learning_rate if ours else rates.factor(name)
         members.setdefault((ours, factor, parameter.ndim < 2), []).append(parameter)
-    groups: list[dict[str, Any]] = []
-    for kind in sorted(members):
-        _, factor, spared = kind
-        decay = 0.0 if spared else section.weight_decay
-        groups.append({"params": members[kind], "factor": factor, "weight_decay": decay})
+    groups = [
+        {
+            "params": parameters,
+            "factor": factor,
+            "weight_decay": 0.0 if spared else section.weight_decay,
+        }
+        for (_, factor, spared), parameters in sorted(members.items(), key=itemgetter(0))
+    ]
     if not groups:
         return None
     if fused is None:
-        fused = fused_in(section, next(model.parameters()).device)
+        fused = fused_in(section)
     return _optimizer(groups, section, fused=fused)
-
-
-def rate_of(name: str, factor: Rate) -> float:
-    """The factor on the learning rate of a parameter that is not attention's."""
-    if isinstance(factor, Mapping):
-        return factor.get(name, 1.0)
-    return factor
 
 
 def check_training(section: TrainingSection) -> None:
@@ -256,9 +252,7 @@ USUAL_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "AdamW": {"betas": (0.9, 0.99)},
 }
 # Of torch, with one kernel for all parameters
-FUSED = ("SGD", "AdamW", "Adam", "Adagrad")
-# torch 2.11 refuses it there at the first step
-NOT_FUSED_ON_CUDA = ("Adagrad",)
+FUSED = ("SGD", "AdamW", "Adam")
 
 
 def _arguments(section: TrainingSection) -> Mapping[str, Any]:
@@ -268,17 +262,11 @@ def _arguments(section: TrainingSection) -> Mapping[str, Any]:
     return section.optimizer_arguments
 
 
-def fused_in(section: TrainingSection, device: torch.device) -> bool:
-    """Whether one kernel steps all parameters on a device, unless a run says otherwise."""
+def fused_in(section: TrainingSection) -> bool:
+    """Whether one kernel steps all parameters, unless a run says otherwise."""
     arguments = _arguments(section)
-    if "fused" in arguments:
-        return bool(arguments["fused"])
-    return fused_on(section.optimizer, device) and "foreach" not in arguments
-
-
-def fused_on(optimizer: str, device: torch.device) -> bool:
-    """Whether torch has one kernel for all parameters for the optimizer of this name."""
-    return optimizer in FUSED and not (device.type == "cuda" and optimizer in NOT_FUSED_ON_CUDA)
+    usual = section.optimizer in FUSED and "foreach" not in arguments
+    return bool(arguments.get("fused", usual))
 
 
 @contextmanager
@@ -300,9 +288,7 @@ def prompt_norms(model: nn.Module) -> Iterator[None]:
     slow = {
         module: module.momentum
         for module in model.modules()
-        if isinstance(module, _BatchNorm)
-        and module.momentum is not None
-        and 0 < module.momentum < NORM_MOMENTUM
+        if isinstance(module, _BatchNorm) and 0 < (module.momentum or 0) < NORM_MOMENTUM
     }
     for module in slow:
         module.momentum = NORM_MOMENTUM
@@ -322,12 +308,10 @@ def plain_order(model: nn.Module) -> Iterator[None]:
     gradient is written past its memory (github.com/uxlfoundation/oneDNN/issues/6035). RepVGG and
     MobileOne have one: the process died in training.
     """
-    pointwise = [
-        m
-        for m in model.modules()
-        if isinstance(m, nn.Conv2d) and set(m.kernel_size) == {1} and max(m.stride) > 1
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    narrow = [
+        m for m in convolutions if max(m.kernel_size) == 1 < max(m.stride) and m.in_channels < LANES
     ]
-    narrow = [module for module in pointwise if module.in_channels < LANES]
     for module in narrow:
         module.weight.data = module.weight.data.clone(memory_format=torch.contiguous_format)
     hooks = [
@@ -374,9 +358,7 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, keep: float) -> None:
         """One step: average = keep * average + (1 - keep) * weights."""
-        torch._foreach_lerp_(
-            list(self._average.values()), [t.detach() for t in self._live.values()], 1.0 - keep
-        )
+        torch._foreach_lerp_([*self._average.values()], [*self._live.values()], 1.0 - keep)
 
     def state(self) -> dict[str, Tensor]:
         return self._average

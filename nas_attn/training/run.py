@@ -161,12 +161,11 @@ class Training:
         """
         self.step = self.stepper(rungs[-1] * self.steps)
         self.factors = schedule_factors(self.section.schedule, rungs[-1], self.steps, self.peak)
-        done = len(self.progress.scores)
         goes_on = all(self.callbacks.on_rung(score) for score in self.scores)
-        while goes_on and done < len(rungs):
-            score = self._rung(done, rungs[done - 1] if done else 0, rungs[done])
-            goes_on = self.callbacks.on_rung(score)
-            done += 1
+        begins = [0, *rungs]
+        for rung in range(len(self.scores), len(rungs)) if goes_on else ():
+            if not self.callbacks.on_rung(self._rung(rung, begins[rung], rungs[rung])):
+                break
         self.average.keep()
 
     @property
@@ -319,7 +318,10 @@ class Training:
             self.step(x, y, rate, self.progress.parts * self.section.accumulate)
             return
         except DeviceLost:
-            self._save_unrecordable()
+            # from here on, no step is recorded as a CUDA graph; the process may be unable to write
+            self.progress.recordable = False
+            with suppress(RuntimeError, CheckpointError):
+                self.save()
             raise
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -360,14 +362,6 @@ class Training:
             **vars(progress),
         }
         self.checkpoints.write(payload, progress.epoch)
-
-    def _save_unrecordable(self) -> None:
-        """Writes a checkpoint from which no step is recorded as a CUDA graph, if this is possible
-        in a process that has lost its GPU.
-        """
-        self.progress.recordable = False
-        with suppress(RuntimeError, CheckpointError):
-            self.save()
 
     def resume(self, rungs: Sequence[int]) -> None:
         """Continues from the last checkpoint, if there is one. CheckpointError: it is damaged, was
@@ -413,9 +407,8 @@ class Training:
         self.epoch_loss.copy_(state["epoch_loss"])
         # the first checkpoints have no word on recording
         names = [each.name for each in fields(TrainingProgress) if each.name in state]
-        progress = TrainingProgress(**{name: state[name] for name in names})
-        self.progress = progress
-        self.clock = Clock(self.device, progress.wall_s, progress.device_s)
+        self.progress = TrainingProgress(**{name: state[name] for name in names})
+        self.clock = Clock(self.device, self.progress.wall_s, self.progress.device_s)
 
 
 def rate_factor(step: int, steps: int) -> float:

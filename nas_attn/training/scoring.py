@@ -121,14 +121,14 @@ class Scorer:
 
     def _scoring_batches(self) -> tuple[int, int]:
         """Images of a batch that is scored: as usual, and where there is memory for it."""
-        batch = self.section.batch_size
-        if not self.dataset.task.per_image:
-            return batch, batch
-        usual = max(SCORING_BATCH, batch)
-        if self.device.type != "cuda":
-            return usual, usual
-        _, height, width = self.dataset.input_shape
-        return usual, max(usual, min(LARGE_SCORING_BATCH, SCORED_PIXELS // (height * width)))
+        usual = self.section.batch_size
+        large = 0
+        if self.dataset.task.per_image:
+            usual = max(SCORING_BATCH, usual)
+            _, height, width = self.dataset.input_shape
+            if self.device.type == "cuda":
+                large = min(LARGE_SCORING_BATCH, SCORED_PIXELS // (height * width))
+        return usual, max(usual, large)
 
     @torch.no_grad()
     def _evaluated(self, model: nn.Module, split: Split, batch: int) -> Tensor:
@@ -149,7 +149,7 @@ class Scorer:
 
     def _precision(self) -> torch.autocast:
         low = self.arithmetic.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16 if low else None, enabled=low)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=low)
 
 
 class Clock:

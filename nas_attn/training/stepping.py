@@ -54,25 +54,18 @@ def compiled(model: nn.Module) -> Callable[[Tensor], object]:
     return call
 
 
+@dataclass
 class Step:
     """Forward, loss, backward, clipping and the optimiser's step, one operation after the other."""
 
-    def __init__(
-        self,
-        forward: Forward,
-        loss: Loss,
-        optimizer: torch.optim.Optimizer | None,
-        section: TrainingSection,
-        loss_sum: Tensor,
-    ) -> None:
-        """`forward`: x, y -> float32 logits; `loss`: logits, y -> sum over the images, which is
-        added to `loss_sum` (float64).
-        """
-        self.forward = forward
-        self.loss = loss
-        self.optimizer = optimizer
-        self.section = section
-        self.loss_sum = loss_sum
+    # x, y -> float32 logits
+    forward: Forward
+    # logits, y -> sum over the images
+    loss: Loss
+    optimizer: torch.optim.Optimizer | None
+    section: TrainingSection
+    # float64, to which losses are added
+    loss_sum: Tensor
 
     def __call__(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
         self.set_rate(rate)

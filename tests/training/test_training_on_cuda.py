@@ -4,7 +4,6 @@ answers about a GPU replaced.
 
 from __future__ import annotations
 
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +11,6 @@ import torch
 from stubbed_cuda import StubbedCuda
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.optim import adagrad
 
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset, Split
@@ -27,11 +25,7 @@ from nas_attn.training.trainer import TIMED_STEPS, Trainer
 CUDA = torch.device("cuda")
 
 
-def test_adagrad_steps_on_cuda_where_torch_has_no_fused_kernel_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    refusing = partial(adagrad._device_dtype_check_for_fused, cuda_unsupported=True)
-    monkeypatch.setattr(adagrad, "_device_dtype_check_for_fused", refusing)  # as torch 2.11 does
+def test_adagrad_steps_on_cuda_where_torch_has_no_fused_kernel_for_it() -> None:
     section = TrainingSection(optimizer="Adagrad")
     with FakeTensorMode(allow_non_fake_inputs=True):
         network = nn.Linear(3, 2, device="cuda")
