@@ -77,9 +77,8 @@ def require_participation(
         return
     try:
         idle = _idle(attachment.check(network, input_shape), resolved)
-        if not idle:
-            return
-        if "no effect" in idle and not attachment.tells_images_apart(network, input_shape):
+        equal = "no effect" in idle and not attachment.tells_images_apart(network, input_shape)
+        if not idle or equal:
             return
     except BackboneError as error:
         raise TrainingError(
@@ -92,11 +91,7 @@ def _idle(modules: tuple[Participation, ...], resolved: ResolvedPlacement) -> st
     """The first module that took no part, and how; empty if all took part."""
     for path, choice in attachment.expected_modules(resolved).items():
         # The network may have been wrapped, which puts more before the path.
-        here = [
-            module
-            for module in modules
-            if not module.lost and (module.path == path or module.path.endswith(f".{path}"))
-        ]
+        here = [m for m in modules if not m.lost and f".{m.path}".endswith(f".{path}")]
         if not here:
             return f"{choice} at '{path}' is not in it"
         if not any(module.ran for module in here):
@@ -170,10 +165,7 @@ class EvaluatorRun:
         """Reports for each image of the split, in a fixed order, whether the model is right:
         (images,) booleans, whose mean is `accuracy`. Raises TrainingError: another shape or type.
         """
-        if isinstance(flags, torch.Tensor):
-            held = flags.detach().cpu().numpy()
-        else:
-            held = np.asarray(flags)
+        held = np.asarray(flags.detach().cpu() if isinstance(flags, torch.Tensor) else flags)
         if held.ndim != 1 or not held.size or not np.isin(held, (0, 1)).all():
             raise TrainingError(
                 "run.right takes one true or false for each image, not an array of shape"
@@ -233,21 +225,22 @@ class Job:
 NOT_HERE = "the process that trained it was stopped before writing them"
 
 
+@dataclass
 class EvaluatorTrainer:
     """Runs an evaluator through the rungs, as the built-in trainer trains."""
 
-    def __init__(self, evaluator: Evaluator, *, folder: Path, device: str, threads: int) -> None:
-        """`folder`: parent of the candidates' folders; `threads`: intra-op threads of torch."""
-        self._evaluator = evaluator
-        self._folder = folder
-        self._device = device
-        self._threads = threads
-        # The last scored network, if the evaluator has named it.
-        self._network: nn.Module | None = None
-        # Why the last trained network is not here; empty if it is.
-        self.lost = NOT_HERE
-        # Of an evaluator that yields, while it trains.
-        self._reports: Reports | None = None
+    evaluator: Evaluator
+    folder: Path
+    """Parent of the candidates' folders."""
+    device: str
+    threads: int
+    """Intra-op threads of torch."""
+    lost: str = NOT_HERE
+    """Why the last trained network is not here; empty if it is."""
+    _network: nn.Module | None = None
+    """The last scored network, if the evaluator has named it."""
+    _reports: Reports | None = None
+    """Of an evaluator that yields, while it trains."""
 
     def scored(self, model: nn.Module) -> nn.Module:
         """The network that was scored: the model, unless the evaluator has named another one."""
@@ -278,8 +271,8 @@ class EvaluatorTrainer:
                         last=rungs[-1],
                     )
                     scores.append(self._one(model, run))
-                    plain = [score.as_plain() for score in scores]
-                    job.slot.save(json.dumps(plain).encode(), epochs)
+                    plain = json.dumps([score.as_plain() for score in scores])
+                    job.slot.save(plain.encode(), epochs)
                     self.lost = begun._told.lost
                 if not job.callbacks.on_rung(scores[rung]):
                     break
@@ -295,10 +288,10 @@ class EvaluatorTrainer:
         """A run before its first rung. Afterwards an evaluator that yields is closed, also if it
         was pruned or failed, and the run's folder is removed if it is empty.
         """
-        folder = self._folder / job.folder
+        folder = self.folder / job.folder
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with intra_op_threads(self._threads):
+            with intra_op_threads(self.threads):
                 yield EvaluatorRun(
                     placement=job.resolved.text,
                     rung=0,
@@ -306,7 +299,7 @@ class EvaluatorTrainer:
                     new_epochs=0,
                     seed=job.seed,
                     folder=folder,
-                    device=self._device,
+                    device=self.device,
                 )
         finally:
             reports = self._reports
@@ -320,7 +313,7 @@ class EvaluatorTrainer:
         """The evaluator's return value, or what it yields at the rung; after the last rung it may
         end by itself.
         """
-        answer: object = self._reports or self._evaluator(model, run)
+        answer: object = self._reports or self.evaluator(model, run)
         if not isinstance(answer, Generator):
             return answer
         self._reports = answer
@@ -360,8 +353,10 @@ class EvaluatorTrainer:
             show_traceback(error)
             if isinstance(error, MemoryError | torch.OutOfMemoryError):
                 raise OutOfMemory(f"not enough memory for the evaluator: {said(error)}") from error
-            raised = f"the evaluator raised {type(error).__name__} for '{run.placement}'"
-            raise TrainingError(f"{raised}: {message(error)}") from error
+            raise TrainingError(
+                f"the evaluator raised {type(error).__name__} for '{run.placement}':"
+                f" {message(error)}"
+            ) from error
         score = Score(
             run.seed,
             run.rung,

@@ -46,12 +46,6 @@ class OwnLoss:
         self._output = output
         # uncounted pixels have no share of any class
         masked = len(output) > 1
-        self._loss = self._made(named, masked=masked)
-        # whether it takes shares of classes only, no class numbers
-        self._shares = not masked and bool(self._refused(shares=False))
-        self.require(shares=self._shares)
-
-    def _made(self, named: Named, *, masked: bool) -> Callable[..., Tensor]:
         make = torchs_or_own(named.name, nn, "training.loss")
         arguments = {
             name: torch.tensor(value) if isinstance(value, list) else value
@@ -60,11 +54,13 @@ class OwnLoss:
         try:
             if masked and "ignore_index" in inspect.signature(make).parameters:
                 arguments.setdefault("ignore_index", NOT_COUNTED)
-            loss: Callable[..., Tensor] = make(**arguments)
+            self._loss: Callable[..., Tensor] = make(**arguments)
         except Exception as error:
             # anybody's class
             raise RecipeError(f"{self._setting} cannot be made: {first_line(error)}") from None
-        return loss
+        # whether it takes shares of classes only, no class numbers
+        self._shares = not masked and bool(self._refused(shares=False))
+        self.require(shares=self._shares)
 
     def require(self, *, shares: bool) -> None:
         """Raises RecipeError: it cannot be computed for class numbers, or for shares of classes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,20 +80,19 @@ class BoxesOfImage(Learnt):
         """Adds a network's output for a batch, with its true boxes (B, M, 5). Raises TrainingError:
         another kind of output.
         """
-        sized = isinstance(answer, Sequence) and len(answer) == len(y)
-        if not sized or not all(_is_answer(image) for image in answer):
+        try:
+            for image, _ in zip(answer, y, strict=True):
+                scores = image["scores"].float()[:, None]
+                table = torch.cat(
+                    [image["boxes"].float(), scores, image["labels"].float()[:, None]], 1
+                )
+                best = image["scores"].argsort(descending=True)[:MOST_BOXES]
+                self.given.append(table[best])
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             raise TrainingError(
                 f"the network returns a {type(answer).__name__} for {len(y)} images, not a list"
                 " with the boxes, labels and scores of each, as torchvision's detectors do"
-            )
-        for image in answer:
-            columns = (
-                image["boxes"].float(),
-                image["scores"].float()[:, None],
-                image["labels"].float()[:, None],
-            )
-            best = image["scores"].argsort(descending=True)[:MOST_BOXES]
-            self.given.append(torch.cat(columns, 1)[best])
+            ) from None
         self.true += list(y)
 
     @override
@@ -130,38 +129,30 @@ class BoxesOfImage(Learnt):
         return {"average_precision": means}
 
     def _annotations(self) -> dict[str, Any]:
-        rows: list[dict[str, Any]] = []
-        for image, boxes in enumerate(self.true):
-            for label, left, top, right, bottom in boxes[boxes[:, 0] != 0].tolist():
-                width = right - left
-                height = bottom - top
-                row = {
-                    "id": len(rows) + 1,
-                    "image_id": image,
-                    "category_id": int(abs(label)),
-                    "iscrowd": int(label < 0),
-                    "bbox": [left, top, width, height],
-                    "area": width * height,
-                }
-                rows.append(row)
+        boxes = [
+            (image, *box)
+            for image, table in enumerate(self.true)
+            for box in table[table[:, 0] != 0].tolist()
+        ]
+        annotations = [
+            {
+                "id": number,
+                "image_id": image,
+                "category_id": int(abs(label)),
+                "iscrowd": int(label < 0),
+                "bbox": [left, top, right - left, bottom - top],
+                "area": (right - left) * (bottom - top),
+            }
+            for number, (image, label, left, top, right, bottom) in enumerate(boxes, 1)
+        ]
         categories = [{"id": number, "name": str(number)} for number in range(1, self.classes + 1)]
         images = [{"id": image} for image in range(len(self.true))]
-        return {"info": {}, "images": images, "annotations": rows, "categories": categories}
+        return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
-    def _detections(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    def _detections(self) -> NDArray[np.float64]:
         """(K, 7) for pycocotools: image, left, top, width, height, score, class."""
-        tables = []
-        for image, boxes in enumerate(self.given):
-            table = boxes.cpu().double().numpy()
-            table = table[np.isfinite(table).all(1)]
-            number = np.full((len(table), 1), float(image))
-            size = table[:, 2:4] - table[:, :2]
-            tables.append(np.hstack([number, table[:, :2], size, table[:, 4:]]))
-        return np.concatenate(tables)
-
-
-def _is_answer(image: object) -> bool:
-    """Whether a network's output for one image is boxes, labels and scores."""
-    if not isinstance(image, Mapping):
-        return False
-    return all(isinstance(image.get(name), Tensor) for name in ("boxes", "labels", "scores"))
+        boxes = torch.cat(self.given).cpu().double().numpy()
+        images = np.repeat(range(len(self.given)), [len(table) for table in self.given])
+        sizes = boxes[:, 2:4] - boxes[:, :2]
+        table: NDArray[np.float64] = np.column_stack([images, boxes[:, :2], sizes, boxes[:, 4:]])
+        return table[np.isfinite(table).all(1)]

@@ -10,7 +10,7 @@ from typing_extensions import override
 from nas_attn.data.inventory import Inventory
 from nas_attn.errors import DataError, shorten
 from nas_attn.recipe.recipe import DataSection, Recipe
-from nas_attn.recipe.sections import InputSize, height_and_width
+from nas_attn.recipe.sections import height_and_width
 from nas_attn.recipe.tables import find_data_set
 from nas_attn.recipe.task import EXTERNAL, InputProposal, Task
 from nas_attn.training.tasks.detection import fixed_side, usual_side
@@ -40,17 +40,20 @@ def _input_of_weights(recipe: Recipe) -> WeightsInput | None:
     return weights_input(recipe.backbone.name, weights, converts=converts)
 
 
-def _is_sized(section: DataSection) -> bool:
-    """Whether images become as large as the weights want them."""
-    return section.name.startswith(("folder:", "coco:"))
-
-
-def _usual_options(section: DataSection, own: WeightsInput, size: InputSize) -> dict[str, Any]:
-    """How images are scaled for weights, in `data.options`."""
-    usual: dict[str, Any] = {"interpolation": own.interpolation}
-    if isinstance(size, int) and section.fit == "cut":
-        usual["resize"] = own.resize_for(size)
-    return usual
+def _usual(section: DataSection, own: WeightsInput) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What weights want of these images: keys of `[data]`, and of its `options`."""
+    usual: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    if section.channels is None:
+        usual = {"mean": list(own.mean), "std": list(own.std)}
+    # such images become as large as the weights want them
+    if own.size and section.name.startswith(("folder:", "coco:")):
+        usual["size"] = own.size
+        options["interpolation"] = own.interpolation
+        size = section.size or own.size
+        if isinstance(size, int) and section.fit == "cut":
+            options["resize"] = own.resize_for(size)
+    return usual, options
 
 
 def data_of(task: Task) -> TaskData:
@@ -73,15 +76,9 @@ class TaskData:
         own = _input_of_weights(recipe)
         if own is None:
             return section
-        changed: dict[str, Any] = {}
-        if section.mean is None and section.channels is None:
-            changed["mean"] = list(own.mean)
-            changed["std"] = list(own.std)
-        if _is_sized(section) and own.size:
-            size = section.size or own.size
-            changed["size"] = size
-            changed["options"] = {**_usual_options(section, own, size), **section.options}
-        return section.model_copy(update=changed)
+        usual, options = _usual(section, own)
+        unsaid = {name: value for name, value in usual.items() if getattr(section, name) is None}
+        return section.model_copy(update={**unsaid, "options": options | section.options})
 
     def of_other(self, recipe: Recipe, other: Recipe) -> DataSection:
         """A recipe's data as another network takes them.
@@ -97,16 +94,11 @@ class TaskData:
         own = _input_of_weights(recipe)
         if own is None or own == _input_of_weights(other):
             return section
-        unsaid: dict[str, Any] = {}
-        if (section.mean, section.std) == (list(own.mean), list(own.std)):
-            unsaid |= {"mean": None, "std": None}
-        if _is_sized(section) and own.size:
-            usual = _usual_options(section, own, section.size or own.size)
-            given = section.options.items()
-            unsaid["options"] = {name: value for name, value in given if value != usual.get(name)}
-            if section.size == own.size:
-                unsaid["size"] = None
-        return self.section(other.model_copy(update={"data": section.model_copy(update=unsaid)}))
+        usual, options = _usual(section, own)
+        said = {name: v for name, v in section.options.items() if v != options.get(name)}
+        unsaid = {name: None for name, v in usual.items() if getattr(section, name) == v}
+        data = section.model_copy(update={**unsaid, "options": said})
+        return self.section(other.model_copy(update={"data": data}))
 
     def load(
         self, recipe: Recipe, *, device: torch.device | str, workers: int = 1
@@ -218,14 +210,10 @@ def _as_weights_want(inventory: Inventory, side: int, weights: str | None) -> In
     size, fit = inventory.proposed(side, least=STRIDE * math.ceil(side / 2 / STRIDE), step=STRIDE)
     high, wide = height_and_width(size)
     shown = " x ".join(map(str, dict.fromkeys((high, wide))))
-    if weights == "default":
-        why = f"size: {shown}, since the published weights are made for {side}"
-    else:
-        file = shorten(str(weights))
-        why = (
-            f"size: {shown}, since published weights of this network are made for {side}, and so"
-            f" probably is '{file}'"
-        )
+    whose = "the published weights are"
+    if weights != "default":
+        whose = f"published weights of this network, and probably '{shorten(str(weights))}', are"
+    why = f"size: {shown}, since {whose} made for {side}"
     if high * wide < side * side and inventory.shapes is not None:
         shapes = inventory.shapes
         why += (

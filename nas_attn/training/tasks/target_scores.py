@@ -191,11 +191,11 @@ def precision_of_images(scores: Floats, true: Floats) -> Floats:
     positive = true[order]
     # images of one score stand together, at the place of the last of them
     _, last = np.unique(-scores[order], return_inverse=True)
-    places = np.cumsum(np.bincount(last))
-    taken = places[last]
+    equal = np.bincount(last)
+    taken = np.cumsum(equal)[last]
     precision = np.cumsum(positive)[taken - 1] / taken
     value = float((precision * positive).sum() / positive.sum())
-    begins = np.concatenate([[0], places[:-1]])[last]
+    begins = taken - equal[last]
     gained = _from(positive / taken, begins)
     lost = _from(positive * precision / taken, begins)
     influence = positive * (precision - value) + positive * gained - lost
@@ -206,8 +206,7 @@ def precision_of_images(scores: Floats, true: Floats) -> Floats:
 
 def _from(values: Floats, begins: NDArray[np.int64]) -> Floats:
     """(N,) sums of the values from places on."""
-    sums = np.cumsum(values[::-1])[::-1]
-    return np.asarray(sums[begins])
+    return np.asarray(np.cumsum(values[::-1])[::-1][begins])
 
 
 def f1_of_images(found: NDArray[np.bool_], true: Floats) -> Floats:
