@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nas_attn.backbones import torchvision_detectors as detectors
-from nas_attn.backbones.weights_input import is_on_hub, torchvision_weights
+from nas_attn.backbones.weights_input import is_on_hub, torchvision_names, torchvision_weights
 from nas_attn.errors import BackboneError, did_you_mean, first_line, shorten
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import BackboneSection
@@ -53,7 +53,7 @@ def names() -> list[str]:
     """Names of the CIFAR ResNets and of torchvision's classification models."""
     from nas_attn.backbones.cifar import MODELS
 
-    return [*MODELS, *(f"torchvision:{name}" for name in _torchvision_names())]
+    return [*MODELS, *(f"torchvision:{name}" for name in torchvision_names())]
 
 
 def create(
@@ -159,13 +159,6 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
     return ResNet(MODELS[section.name], classes=classes, in_channels=channels, width=width)
 
 
-def _torchvision_names(package: str = "") -> list[str]:
-    from torchvision import models
-
-    found: list[str] = models.list_models(module=getattr(models, package) if package else models)
-    return found
-
-
 def torchvision_options(
     name: str, input_shape: tuple[int, int, int], classes: int
 ) -> dict[str, Any]:
@@ -177,7 +170,7 @@ def torchvision_options(
     usual: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         usual = _AUXILIARY_OFF
-    elif name in _torchvision_names("segmentation"):
+    elif name in torchvision_names("segmentation"):
         usual = _SEGMENTATION
     # else these would be built for images of 224, whatever their weights are for
     elif name.startswith("vit_"):
@@ -207,15 +200,15 @@ def torchvision_network(
     import torchvision
 
     network, point, _ = name.partition(".")
-    every = _torchvision_names()
+    every = torchvision_names()
     if not point:
-        every += [*_torchvision_names("segmentation"), *detectors.names()]
+        every += [*torchvision_names("segmentation"), *detectors.names()]
     if network not in every:
         raise BackboneError(f"unknown torchvision model '{name}': {did_you_mean(name, every)}")
     if point:
         # refuses others than there are
         torchvision_weights(name)
-    options = {**torchvision_options(network, input_shape, classes), **section.options}
+    options = torchvision_options(network, input_shape, classes) | section.options
     model: nn.Module = call(torchvision.models.get_model, section, network, **options)
     if input_shape[0] != 3:
         _change_input(model, input_shape[0], section.name)
@@ -369,7 +362,7 @@ def _users(section: BackboneSection, shape: Shape, classes: int, published: bool
             f"no published weights are known for '{section.name}': name a file in target.weights"
         )
     function = load_object(section.name, what="backbone", error=BackboneError)
-    given = {**users_arguments(function, shape[0], classes), **section.options}
+    given = users_arguments(function, shape[0], classes) | section.options
     return users_network(section, function, **given)
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nas_attn.backbones.weights_input import torchvision_names
 from nas_attn.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -25,10 +26,8 @@ PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.")
 
 def names() -> list[str]:
     """torchvision's detectors that learn from boxes."""
-    import torchvision
-
-    every: list[str] = torchvision.models.list_models(module=torchvision.models.detection)
-    return [name for name in every if not name.startswith(("maskrcnn", "keypointrcnn"))]
+    others = ("maskrcnn", "keypointrcnn")
+    return [name for name in torchvision_names("detection") if not name.startswith(others)]
 
 
 def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:

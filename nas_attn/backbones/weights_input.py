@@ -110,20 +110,22 @@ def torchvision_weights(name: str) -> Any:
     return every[asked or "DEFAULT"]
 
 
+def torchvision_names(package: str = "") -> list[str]:
+    """Names of torchvision's models: classifiers, or those of a package."""
+    from torchvision import models
+
+    found: list[str] = models.list_models(module=getattr(models, package) if package else models)
+    return found
+
+
 def is_on_hub(name: str) -> bool:
     """Whether a timm name is of the Hugging Face Hub, or of a folder in its form."""
     return name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
 
 
 def _torchvision_input(name: str, *, converts: bool) -> WeightsInput:
-    import torchvision
-
     network = name.partition(".")[0]
-    models = torchvision.models
-    if network not in (
-        *models.list_models(module=models),
-        *models.list_models(module=models.segmentation),
-    ):
+    if network not in torchvision_names() + torchvision_names("segmentation"):
         return WeightsInput(IMAGENET_MEAN, IMAGENET_STD)
     transforms = torchvision_weights(name).transforms()
     mean = tuple(transforms.mean)
@@ -169,7 +171,5 @@ def _described_by_timm(name: str) -> Mapping[str, Any]:
                 f"the input of 'timm:{name}' is not known: {shorten(first_line(error))}"
             ) from error
         return dict(model.pretrained_cfg)
-    known: Any = None
-    if timm.is_model(name.partition(".")[0]):
-        known = timm.get_pretrained_cfg(name)
+    known: Any = timm.get_pretrained_cfg(name)
     return {} if known is None else known.to_dict()

@@ -30,6 +30,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,7 +57,7 @@ from nas_attn.storage.records import Score
 from nas_attn.system.importing import load_object
 from nas_attn.system.waiting import Interrupted, StopNow
 from nas_attn.training.checkpoints import CheckpointSlot
-from nas_attn.training.faults import message, said, show_traceback
+from nas_attn.training.faults import message, out_of_memory, said, show_traceback
 from nas_attn.training.numerics import intra_op_threads
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import NO_CALLBACKS, Callbacks
@@ -252,13 +253,12 @@ class EvaluatorTrainer:
         numbers. Raises Interrupted.
         """
         rungs = job.rungs
-        blob = job.slot.load()
-        scores = [] if blob is None else [Score.from_plain(row) for row in json.loads(blob)]
+        scores = [Score.from_plain(row) for row in json.loads(job.slot.load() or "[]")]
         if job.needed and len(scores) == len(rungs) == 1:
             scores = []
         self.lost = NOT_HERE
         with self._begun(job) as begun:
-            for rung, epochs in enumerate(rungs):
+            for rung, (before, epochs) in enumerate(pairwise([0, *rungs])):
                 if rung >= len(scores):
                     if job.callbacks.stop():
                         raise Interrupted
@@ -266,7 +266,7 @@ class EvaluatorTrainer:
                         begun,
                         rung=rung,
                         epochs=epochs,
-                        new_epochs=epochs - (rungs[rung - 1] if rung else 0),
+                        new_epochs=epochs - before,
                         asked=job.callbacks.stop,
                         last=rungs[-1],
                     )
@@ -351,7 +351,7 @@ class EvaluatorTrainer:
         except BaseException as error:
             # whatever a user's own code may raise, sys.exit included
             show_traceback(error)
-            if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            if out_of_memory(error):
                 raise OutOfMemory(f"not enough memory for the evaluator: {said(error)}") from error
             raise TrainingError(
                 f"the evaluator raised {type(error).__name__} for '{run.placement}':"
@@ -390,9 +390,7 @@ def _values(metrics: object, run: EvaluatorRun) -> dict[str, float]:
         returned = f"the evaluator returned {name} = {value!r} for '{run.placement}'"
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise TrainingError(f"{returned}, not a finite number")
-        values[name] = float(value)
-        if is_share(name):
-            values[name] = _share(name, float(value), run)
+        values[name] = _share(name, float(value), run) if is_share(name) else float(value)
     if run._told.right is not None:
         name = share_of_images()
         share = float(run._told.right.mean())

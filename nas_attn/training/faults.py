@@ -51,9 +51,7 @@ def own_fault(doing: str, device: torch.device) -> Iterator[None]:
     except Exception as error:
         # whatever a user's code may raise
         show_traceback(error)
-        if isinstance(error, MemoryError) or (
-            isinstance(error, RuntimeError) and out_of_memory(error)
-        ):
+        if out_of_memory(error):
             raise OutOfMemory(f"not enough memory for {doing}: {said(error)}") from error
         _check_device(device, error)
         raise TrainingError(f"{doing} raised {said(error)}") from error
@@ -116,7 +114,7 @@ def _check_device(device: torch.device, error: Exception) -> None:
         ) from error
 
 
-def out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether an error means that the device or the host had not enough memory."""
     said_so = any(sign in str(error) for sign in NO_MEMORY)
-    return said_so or isinstance(error, torch.OutOfMemoryError)
+    return said_so or isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
@@ -43,6 +43,8 @@ class KnownImages:
     # why a change of them cannot be noticed: an `evaluator` or a `trainer` reads them, or not all
     # of it, since each reading gives others (`content`); empty: it is
     unknown: str
+    # all images, for what differs; None: nothing is known
+    manifest: str | None = field(default=None, repr=False, compare=False)
 
     def unchecked(self, data: str) -> str:
         """Returns why a change of the images may not be noticed, in a sentence; `data`: their
@@ -113,12 +115,7 @@ def keep_or_compare_test(
 def known_images(store: StudyStore, recipe: Recipe) -> KnownImages | None:
     """What a study knows of its images; None: no command has read them since this is recorded."""
     kept = store.images.get(_key(recipe.data))
-    return None if kept is None else _read(kept)
-
-
-def _read(kept: str) -> KnownImages:
-    content = json.loads(kept)
-    return KnownImages(content["digest"], content["unknown"])
+    return None if kept is None else KnownImages(**json.loads(kept))
 
 
 def _compared(
@@ -131,11 +128,11 @@ def _compared(
     elif recipe.data.name == EXTERNAL:
         content["unknown"] = "evaluator"
     kept = store.images.get(name) or store.images.put_once(name, json.dumps(content))
-    known = _read(kept)
-    if manifest is None or known.digest in (None, manifest.digest):
+    known = KnownImages(**json.loads(kept))
+    if manifest is None or known.manifest is None or known.digest == manifest.digest:
         return known
     test = "test " if name.endswith(TEST) else ""
-    changes = manifest.described_changes(json.loads(kept)["manifest"])
+    changes = manifest.described_changes(known.manifest)
     raise ImagesChanged(
         f"the {test}images of '{recipe.data.name}' are not those of study '{store.name}':"
         f" {changes}; its results on both could not be compared, so put them back as they"

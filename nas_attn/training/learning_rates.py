@@ -35,10 +35,11 @@ def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
     if factor == section.head_learning_rate:
         return LearningRates(rate, attention, factor)
     head = _classifier(plan)
-    names = [name for name, _ in model.named_parameters() if name not in attention]
     shapes = _shapes(model)
     factors = {
-        name: _head_factor(section, shapes, name) if name in head else factor for name in names
+        name: _head_factor(section, shapes, name) if name in head else factor
+        for name in shapes
+        if name not in attention
     }
     # a checkpoint behind frozen layers, from before the head had a factor, says nothing of it
     changed = {name: own for name, own in factors.items() if own != 1}

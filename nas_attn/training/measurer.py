@@ -12,7 +12,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 
 from pydantic import TypeAdapter
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import difference, fingerprint
 from nas_attn.latency.nets import Net
 from nas_attn.latency.paired import MAX_CANDIDATES
-from nas_attn.latency.ratios import estimate, needs_more, open_keys, suspicious, with_predictions
+from nas_attn.latency.ratios import estimate, open_keys, suspicious, with_predictions
 from nas_attn.latency.session import candidate_name, check, run_session
 from nas_attn.space.placement import BARE, Placement, ResolvedPlacement
 from nas_attn.storage.records import Fingerprint, Latency, Session
@@ -46,59 +46,59 @@ AGAIN = 4
 MODELS_KEPT = 24
 
 
+@dataclass
 class Measurer:
-    """Runs latency sessions for one study on this machine."""
+    """Runs latency sessions for one study on this machine. Making one raises MeasurementError: the
+    device or a package is missing, or the backbone does not run in this mode.
+    """
 
-    def __init__(
-        self, plan: Plan, store: StudyStore, *, owner: str, images: Tensor | None = None
-    ) -> None:
-        """`owner`: the worker, which the sessions name. Images calibrate a quantized mode. Raises
-        MeasurementError: the device or a package is missing, or the backbone does not run in this
-        mode.
-        """
-        self._images = images
-        self._plan = plan
-        self._store = store
-        self._section = plan.recipe.latency
-        self._owner = owner
-        self._random = random.Random(zlib.crc32(owner.encode()))
+    plan: Plan
+    store: StudyStore
+    # the worker, which the sessions name
+    owner: str
+    # calibrate a quantized mode
+    images: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self._section = self.plan.recipe.latency
+        self._random = random.Random(zlib.crc32(self.owner.encode()))
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
         self._nets: dict[str, Net] = {}
         self._estimated: tuple[list[Session], dict[str, Latency]] = [], {}
         self._lock = DeviceLock.for_section(self._section)
         self._here = fingerprint(self._section)
-        store.set_fingerprint_once(to_text(self._here))
-        if self.fits and self._section.row.costly and not store.sessions():
-            check(self._section, self._model(None), plan.input_shape, images, self._nets)
+        self.store.set_fingerprint_once(to_text(self._here))
+        if self.fits and self._section.row.costly and not self.store.sessions():
+            bare = self._model(None)
+            check(self._section, bare, self.plan.input_shape, self.images, self._nets)
 
     @property
     def fits(self) -> bool:
         """Whether the study's latencies belong to this machine, which can change at any time."""
-        return self._store.fingerprint == to_text(self._here)
+        return self.store.fingerprint == to_text(self._here)
 
     @property
     def machine(self) -> str:
         """The machine that measures, for people here."""
-        return machine_text(from_text(str(self._store.fingerprint)), self._here)
+        return machine_text(from_text(str(self.store.fingerprint)), self._here)
 
     def known(self, candidate: ResolvedPlacement) -> Latency | None:
         """The estimate of a candidate: measured, or predicted precisely enough by the study's
         additive model; else None.
         """
-        if candidate.is_bare:
+        limit = self.plan.recipe.limits.max_latency_ms
+        if candidate.is_bare and limit and not self.store.sessions():
             # a limit in milliseconds means nothing without its own
-            unknown = self._plan.recipe.limits.max_latency_ms and not self._store.sessions()
-            return None if unknown else self.bare()
+            return None
         latency = self.latencies({candidate.key: candidate.placement}).get(candidate.key)
-        if latency and not latency.measured:
-            as_measured = replace(latency, measured=True)
-            return None if needs_more(as_measured, self._section.tolerance) else latency
+        if latency and not latency.measured and latency.half_width > self._section.tolerance:
+            return None
         return latency
 
     def latencies(self, more: Mapping[str, Placement] | None = None) -> dict[str, Latency]:
         """Key -> estimate of all candidates and of `more`, measured or predicted."""
-        placements = {row.key: row.placement for row in self._store.candidates()} | dict(more or {})
-        sessions = self._store.sessions()
+        placements = {row.key: row.placement for row in self.store.candidates()} | dict(more or {})
+        sessions = self.store.sessions()
         if sessions != self._estimated[0]:
             self._estimated = sessions, estimate(sessions)
         bare = {key: self.bare() for key, placement in placements.items() if placement == BARE}
@@ -162,16 +162,16 @@ class Measurer:
         """Those that need another session: first suspicious ones, then those with the widest
         intervals.
         """
-        sessions = self._store.sessions()
+        sessions = self.store.sessions()
         wanted = open_keys(sessions, keys, tolerance=tolerance)
         latencies = estimate(sessions)
-        odd = suspicious(latencies, {row.key: row.placement for row in self._store.candidates()})
+        odd = suspicious(latencies, {row.key: row.placement for row in self.store.candidates()})
         again = [key for key in odd if key in keys and latencies[key].sessions < AGAIN]
         return [*again, *(key for key in wanted if key not in again)]
 
     def bare(self) -> Latency:
         """The bare backbone: the ratio's own reference."""
-        times = sorted(session.reference_ms for session in self._store.sessions())
+        times = sorted(session.reference_ms for session in self.store.sessions())
         return Latency(1.0, 1.0, 1.0, times[len(times) // 2] if times else math.nan, len(times))
 
     def _session(self, group: dict[str, ResolvedPlacement], needed: str = "") -> list[Unmeasurable]:
@@ -185,25 +185,25 @@ class Measurer:
                     self._section,
                     reference=self._model(None),
                     candidates={key: self._model(resolved) for key, resolved in group.items()},
-                    input_shape=self._plan.input_shape,
-                    own_shapes={key: self._plan.shape_of(one) for key, one in group.items()},
+                    input_shape=self.plan.input_shape,
+                    own_shapes={key: self.plan.shape_of(one) for key, one in group.items()},
                     seed=self._random.getrandbits(31),
                     lock=self._lock,
                     kept=self._nets,
-                    images=self._images,
+                    images=self.images,
                 )
             except Unmeasurable as error:
                 if error.network == needed or group.pop(error.network, None) is None:
                     raise
                 faulty.append(error)
             else:
-                self._store.add_session(session, owner=self._owner)
+                self.store.add_session(session, owner=self.owner)
                 return faulty
 
     def _model(self, resolved: ResolvedPlacement | None) -> nn.Module:
         key = resolved.key if resolved else ""
         if key not in self._models:
-            self._models[key] = self._plan.network(resolved, 0) if resolved else self._plan.bare(0)
+            self._models[key] = self.plan.network(resolved, 0) if resolved else self.plan.bare(0)
             while len(self._models) > MODELS_KEPT:
                 dropped, _ = self._models.popitem(last=False)
                 self._nets.pop(candidate_name(dropped), None)

@@ -257,9 +257,8 @@ FUSED = ("SGD", "AdamW", "Adam")
 
 def _arguments(section: TrainingSection) -> Mapping[str, Any]:
     """The optimizer's arguments, the recipe's or the usual ones."""
-    if section.optimizer_arguments is None:
-        return USUAL_OPTIONS.get(section.optimizer, {})
-    return section.optimizer_arguments
+    given = section.optimizer_arguments
+    return USUAL_OPTIONS.get(section.optimizer, {}) if given is None else given
 
 
 def fused_in(section: TrainingSection) -> bool:
@@ -344,7 +343,7 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        tensors = dict(model.named_parameters()) | dict(model.named_buffers())
         self._live = {name: t for name, t in tensors.items() if t.is_floating_point()}
         self._average = {name: t.detach().clone() for name, t in self._live.items()}
 

@@ -79,43 +79,31 @@ class TrainingProgress:
     scores: list[Any] = field(default_factory=list)
 
 
+@dataclass
 class Training:
     """One training."""
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        model: nn.Module,
-        rates: LearningRates,
-        *,
-        seed: int = 0,
-        checkpoints: Checkpoints | None = None,
-        callbacks: Callbacks = NO_CALLBACKS,
-    ) -> None:
-        """Begins a training.
+    # scores the averaged weights; its section, images and arithmetic are trained in
+    scorer: Scorer
+    # on the device
+    model: nn.Module
+    rates: LearningRates
+    # of the order and the augmentation of images
+    seed: int = 0
+    # None keeps none
+    checkpoints: Checkpoints | None = None
+    callbacks: Callbacks = NO_CALLBACKS
 
-        Args:
-            scorer: scores the averaged weights; its section, images and arithmetic are trained in.
-            model: the network, on the device.
-            rates: its learning rates.
-            seed: of the order and the augmentation of images.
-            checkpoints: where they are kept; None keeps none.
-            callbacks: told scores, and asked whether to stop.
-        """
-        self.scorer = scorer
-        self.section = scorer.section
-        self.train = scorer.dataset.train
-        self.device = scorer.device
-        self.model = model
-        self.peak = rates.peak
-        self.seed = seed
-        self.checkpoints = checkpoints
-        self.callbacks = callbacks
+    def __post_init__(self) -> None:
+        self.section = self.scorer.section
+        self.train = self.scorer.dataset.train
+        self.device = self.scorer.device
+        self.peak = self.rates.peak
         self.progress = TrainingProgress()
         self.steps = self.train.steps(self.section.step_size)
-        fused = scorer.arithmetic.fused
-        self.optimizer = make_optimizer(model, self.section, rates, fused=fused)
-        self.average = WeightAverage(model)
+        fused = self.scorer.arithmetic.fused
+        self.optimizer = make_optimizer(self.model, self.section, self.rates, fused=fused)
+        self.average = WeightAverage(self.model)
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
         self.clock = Clock(self.device)
         self.pace = HostPace(self.device)

@@ -144,12 +144,9 @@ class Scorer:
         """The network's output in the trainer's arithmetic; y is given in training."""
         if self.arithmetic.memory_format == "contiguous":
             x = x.contiguous()
-        with self._precision():
-            return self.learnt.ask(model, x, y)
-
-    def _precision(self) -> torch.autocast:
         low = self.arithmetic.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=low)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            return self.learnt.ask(model, x, y)
 
 
 class Clock:

@@ -128,8 +128,7 @@ def _at_hand(name: str) -> bool:
     import timm
     from huggingface_hub import constants, try_to_load_from_cache
 
-    described = timm.get_pretrained_cfg(name) if timm.is_model(name.partition(".")[0]) else None
-    hub = described.hf_hub_id if described is not None else None
+    hub = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None)
     if hub and any(isinstance(try_to_load_from_cache(hub, file), str) for file in HUB_FILES):
         return True
     try:

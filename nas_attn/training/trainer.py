@@ -178,9 +178,12 @@ class Trainer(Scorer):
         """Network, data and settings as one text, which a checkpoint must match to be continued."""
         # earlier checkpoints have a layer decay, which was 1 for all that can still go on
         settings = {**self.section.model_dump(exclude=UNRELATED), "layer_decay": 1.0}
-        # no extra state
-        tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, Tensor)]
-        shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors]
+        shapes = [
+            (name, tuple(tensor.shape), str(tensor.dtype))
+            for name, tensor in model.state_dict().items()
+            # no extra state
+            if isinstance(tensor, Tensor)
+        ]
         content = repr((sorted(settings.items()), self.dataset.digest, sorted(run.items()), shapes))
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 

@@ -127,7 +127,7 @@ class Benches:
         else:
             plan = self.of(protocol).plan
             dataset = self._dataset(plan.like(other).recipe)
-        made = Workbench(plan, dataset, self.workplace, protocol=protocol, other=other)
+        made = Workbench(plan, dataset, self.workplace, protocol, other)
         self._made[protocol, other] = made
         return made
 
@@ -149,53 +149,46 @@ class Benches:
         return dataset
 
 
+@dataclass
 class Workbench:
     """Data, trainer, space and trained backbone for one training protocol of a study and one
     backbone, the study's or another one that it is compared with.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        dataset: Dataset | None,
-        workplace: Workplace,
-        *,
-        protocol: str,
-        other: Choice | None = None,
-    ) -> None:
-        """Begins with the images of one backbone.
+    # of the training protocol
+    plan: Plan
+    # as the backbone takes it; None if an evaluator brings its own
+    dataset: Dataset | None
+    workplace: Workplace
+    # its name
+    protocol: str
+    # the other backbone; None: the study's
+    other: Choice | None = None
 
-        Args:
-            plan: of the training protocol.
-            dataset: as the backbone takes it; None if an evaluator brings its own.
-            workplace: of the worker.
-            protocol: the training protocol's name.
-            other: the other backbone; None: the study's.
-        """
+    def __post_init__(self) -> None:
+        plan = self.plan
+        dataset = self.dataset
+        workplace = self.workplace
         recipe = plan.recipe
-        self.plan = plan
         # how this backbone's networks are built and fed
-        self.own = plan.like(other)
-        self.other = other
+        self.own = plan.like(self.other)
         self.recipe = recipe
-        self.dataset = dataset
-        self.protocol = protocol
         self.store = workplace.store
         self._artifacts = workplace.artifacts
         self.device = pick_device(workplace.device)
         execution_on(recipe.training, self.device)
         self.task = tasks.of(recipe)
         self.measurer: Measurer | None = None
-        if protocol == SEARCH and other is None and "latency" in wanted(recipe):
+        if self.protocol == SEARCH and self.other is None and "latency" in wanted(recipe):
             images = calibration(recipe, dataset)
-            self.measurer = Measurer(plan, self.store, owner=workplace.owner, images=images)
+            self.measurer = Measurer(plan, self.store, workplace.owner, images)
         threads = threads_for(recipe.training, workplace.threads, workers=workplace.workers)
         evaluator = workplace.evaluator or evaluator_of(recipe)
         # an evaluator computes as it wants
         self.arithmetic: Arithmetic | None = None
         if dataset is not None and evaluator is None:
             bare = plan.bare(0)
-            self.arithmetic = study_arithmetic(self.store, recipe, protocol, self.device, bare)
+            self.arithmetic = study_arithmetic(self.store, recipe, self.protocol, self.device, bare)
         self._own = StudyTrainer(
             self.own, dataset, self.store, self.device, threads, self.arithmetic
         )

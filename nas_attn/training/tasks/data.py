@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -62,11 +63,11 @@ def data_of(task: Task) -> TaskData:
     return kind(task)
 
 
+@dataclass(frozen=True)
 class TaskData:
     """How a task's images are read: those with a class each, or a mask, as it stands here."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    task: Task
 
     def section(self, recipe: Recipe) -> DataSection:
         """The recipe's data. Trained weights set the normalisation and, for a folder, size, crop

@@ -46,7 +46,7 @@ class TargetsLearnt(Learnt):
         nothing = {name: np.zeros(len(true)) for name in self.task.metrics if name != "loss"}
         known = ~np.isnan(true)
         if known.all():
-            return {**nothing, **self.of_known(given, true)}
+            return nothing | self.of_known(given, true)
         by_metric: dict[str, list[Floats]] = {name: [] for name in nothing}
         for column in np.flatnonzero(known.any(0)).tolist():
             rows = known[:, column]
@@ -57,7 +57,7 @@ class TargetsLearnt(Learnt):
                 spread[rows] += (each - each.mean()) * (len(true) / len(each))
                 by_metric[name].append(spread)
         found = {name: np.mean(parts, axis=0) for name, parts in by_metric.items() if parts}
-        return {**nothing, **found}
+        return nothing | found
 
     def _both(self) -> tuple[Floats, Floats]:
         """(N, K) what was given, and what is true."""
