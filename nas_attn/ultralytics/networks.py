@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_attn.backbones.building import Shape, call
 from nas_attn.errors import BackboneError
+from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.system.importing import refuse_distrusted
 
@@ -63,6 +64,19 @@ def detector(
         if name.endswith(".pt"):
             _take(model, section, source, with_weights=with_weights)
     return model
+
+
+def trained_side(name: str) -> int | None:
+    """The side in pixels of the images that a `.pt` was trained on; None: there is no such file
+    here, or it does not say it.
+    """
+    if not name.endswith(".pt") or not Path(name).is_file() or find_spec("ultralytics") is None:
+        return None
+    with quiet():
+        size = _opened(backbone_section(f"ultralytics:{name}"), name).overrides.get("imgsz")
+    if size is None:
+        return None
+    return max(size) if isinstance(size, list | tuple) else int(size)
 
 
 def _opened(section: BackboneSection, name: str) -> Any:

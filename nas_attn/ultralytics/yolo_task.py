@@ -96,7 +96,10 @@ class UltralyticsDetection(EvaluatedDetection):
 
     @override
     def input_side(self, backbone: str) -> int:
-        return YOLO_SIDE
+        """That of the images that its `.pt` was trained on, if the file is here."""
+        from nas_attn.ultralytics.networks import trained_side
+
+        return trained_side(backbone.removeprefix(DETECTOR_PREFIX)) or YOLO_SIDE
 
 
 FEWEST_IMAGES = 200
@@ -105,6 +108,14 @@ FEWEST_IMAGES = 200
 
 class ReadByUltralytics(ReadElsewhere):
     """Images that ultralytics' trainer reads itself."""
+
+    @override
+    def proposed(self, inventory: Inventory, backbone: str, weights: str | None) -> InputProposal:
+        proposal = super().proposed(inventory, backbone, weights)
+        if proposal.size == YOLO_SIDE or proposal.size != self.task.input_side(backbone):
+            return proposal
+        why = f"size: {proposal.size}, at which '{backbone}' was trained"
+        return proposal._replace(why=why)
 
     @override
     def first_look(
