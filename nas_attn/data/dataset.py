@@ -297,5 +297,7 @@ class Dataset:
         """
         if not reason.strip():
             raise DataError(f"the test split of '{self.name}' can be read only for a stated reason")
+        if self.missing_test:
+            raise DataError(self.missing_test)
         log.info("test split of '%s' read: %s", self.name, reason)
         return self.open_test()

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,40 +74,39 @@ def read(function: Callable[..., Any], kind: Kind, section: DataSection) -> Part
         section: The recipe's data.
     """
     name = section.name
-    if kind == "boxes":
-        detector_side(section)
-    elif section.size is None and section.fit != "cut":
+    size = detector_side(section) if kind == "boxes" else section.size
+    if size is None and section.fit != "cut":
         raise DataError(
             f"data.fit = '{section.fit}' does nothing for '{name}' without data.size, since its"
             " images stay as they are: give data.size, too, or leave both out"
         )
+    cut = None if size is None else Cut.of(size, "letterbox" if kind == "boxes" else section.fit)
     given = {split: _opened(function, split, section) for split in ("train", "validation", "test")}
     if given["train"] is None:
         raise DataError(f"data.name = '{name}' gives no data set for 'train': return one")
-    missing = "" if given["test"] is not None else f"'{name}' gives no data set for 'test'"
-    train = _read_items(Items(given["train"], kind, section, f"'{name}', train"))
-    classes = _classes(given["train"], train, kind, section)
+
+    def items(split: str) -> tuple[Samples, int]:
+        return _read_items(Items(given[split], kind, section, cut, f"'{name}', {split}"))
+
+    train, most = items("train")
+    classes = _classes(given["train"], kind, most, name)
     last = len(classes) - (kind != "boxes")
 
     def scored(split: str) -> Samples:
-        if given[split] is None:
-            raise DataError(missing)
-        part = _read_items(Items(given[split], kind, section, f"'{name}', {split}"))
-        most = _highest_label(part, kind)
-        if part.targets is not None and most != last:
+        part, most = items(split)
+        if most > last or (part.targets is not None and most < last):
             raise DataError(
-                f"'{name}', {split} has {most + 1} numbers for the labels of an image, and the"
-                f" training split {last + 1}: give both as many"
-            )
-        if most > last:
-            raise DataError(
-                f"'{name}', {split} has the label {most}, and the training split has no class above"
-                f" {last}: give both the same classes"
+                f"'{name}', {split} has labels up to number {most}, and the training split up to"
+                f" {last}: give both the same"
             )
         return part
 
-    validation = None if given["validation"] is None else scored("validation")
-    return Parts(replace(train, classes=classes), validation, lambda: scored("test"), missing)
+    return Parts(
+        replace(train, classes=classes),
+        None if given["validation"] is None else scored("validation"),
+        lambda: scored("test"),
+        "" if given["test"] is not None else f"'{name}' gives no data set for 'test'",
+    )
 
 
 def _opened(function: Callable[..., Any], split: str, section: DataSection) -> Any:
@@ -138,86 +137,79 @@ class Items:
     dataset: Any
     kind: Kind
     section: DataSection
+    # None: images stay as large as they are
+    cut: Cut | None
     # whose items they are
     where: str
 
     def __call__(self, at: int) -> tuple[NDArray[Any], Any]:
         """Returns an image, uint8 or float32 (C, H, W) with its mask as last channel, and the
-        label: a number, or numbers (K,), or boxes float32 (K, 5). Raises DataError: the item is
-        wrong.
+        label: a number (of a mask, its highest class; -1: none), or numbers (K,), or boxes float32
+        (K, 5). Raises DataError: the item is wrong.
         """
         try:
-            item = self.dataset[at]
+            return self._converted(*_fields(self.dataset[at]))
         except Exception as error:
             # a user's data set
-            raise DataError(
-                f"item {at} of {self.where} cannot be read: {shorten(first_line(error))}"
-            ) from error
-        try:
-            return self._converted(*_fields(item))
-        except ValueError as error:
-            raise DataError(f"item {at} of {self.where} {error}") from None
+            raise DataError(f"item {at} of {self.where}: {shorten(first_line(error))}") from error
 
     def _converted(self, given: Any, label: Any) -> tuple[NDArray[Any], Any]:
         """An image and its label. Raises ValueError: they are not as needed."""
         image = _image(given)
         if self.kind == "boxes":
-            side = detector_side(self.section)
-            pixels = _pixels(_of_photograph(image), Cut(side, side, "letterbox"))
-            return pixels, _boxes(label, side / max(image.shape[:2]))
-        size = self.section.size
-        cut = None if size is None else Cut.of(size, self.section.fit)
-        pixels = _pixels(image, cut)
+            image = _of_photograph(image)
+        pixels = _pixels(image, self.cut)
+        if self.kind == "boxes":
+            return pixels, _boxes(label, pixels.shape[1] / max(image.shape[:2]))
         values = _values(label, self.kind, self.section.unknown)
         if self.kind == "classes":
             return pixels, int(values)
         if self.kind != "masks":
             return pixels, np.atleast_1d(values).astype(np.float32)
         mask = Image.fromarray(values.astype(np.uint8))
-        if cut is not None:
-            mask = fitted(mask, replace(cut, interpolation="nearest"), NOT_COUNTED)
+        if self.cut is not None:
+            mask = fitted(mask, replace(self.cut, interpolation="nearest"), NOT_COUNTED)
         height, width = pixels.shape[1:]
         if mask.size != (width, height):
-            raise ValueError(f"has an image of {width}x{height} and a mask of {mask.size}")
-        return np.concatenate([pixels, np.asarray(mask)[None]]), 0
-
-    def each(self) -> Iterator[tuple[NDArray[Any], Any]]:
-        """Yields what all items become, in order."""
-        numbers = range(len(self.dataset))
-        batches = [list(numbers[start : start + TOGETHER]) for start in numbers[::TOGETHER]]
-        feed = Feed(self, self.section.workers or 0, stacked=False)
-        return itertools.chain.from_iterable(feed(batches))
+            raise ValueError(f"an image of {width}x{height} and a mask of {mask.size}")
+        drawn = np.asarray(mask)
+        highest = drawn.astype(int).max(initial=-1, where=drawn != NOT_COUNTED)
+        return np.concatenate([pixels, drawn[None]]), highest
 
 
 def _fields(item: Any) -> tuple[Any, Any]:
     """The image and the label of an item. Raises ValueError: it has none."""
     if isinstance(item, Mapping):
         if not {"image", "label"} <= item.keys():
-            raise ValueError(
-                f"has the fields {few(list(map(str, item)))}: it needs image and label"
-            )
+            raise ValueError(f"the fields {few(list(map(str, item)))}: it needs image and label")
         return item["image"], item["label"]
     if not isinstance(item, tuple | list) or len(item) < 2:
-        raise ValueError(f"is a {type(item).__name__}, not (image, label)")
+        raise ValueError(f"a {type(item).__name__}, not (image, label)")
     return item[0], item[1]
 
 
-def _read_items(items: Items) -> Samples:
-    """Reads all items once; many images go into a file, which is mapped into memory."""
-    first, label_0 = items(0)
+def _read_items(items: Items) -> tuple[Samples, int]:
+    """Reads all items once; many images go into a file, which is mapped into memory. Also returns
+    the highest class number, or that of the last label or column.
+    """
     count = len(items.dataset)
     again = np.unique(np.linspace(0, count - 1, READ_AGAIN).round().astype(int)).tolist()
+    looked = {at: items(at) for at in again}
+    first, label_0 = looked[0]
+    of_columns = items.kind in ("tags", "numbers")
     labels: list[Any] = []
     identity: list[int] = []
 
     def images() -> Iterator[NDArray[Any]]:
-        for at, (pixels, label) in enumerate(items.each()):
+        feed = Feed(items, items.section.workers or 0, stacked=False)
+        parts = (part.tolist() for part in torch.split(torch.arange(count), TOGETHER))
+        for at, (pixels, label) in enumerate(itertools.chain.from_iterable(feed(parts))):
             if pixels.shape != first.shape:
                 raise DataError(
                     f"item {at} of {items.where} is {pixels.shape}, item 0 {first.shape}: set"
                     " data.size"
                 )
-            if items.kind in ("tags", "numbers") and len(label) != len(label_0):
+            if of_columns and len(label) != len(label_0):
                 raise DataError(
                     f"item {at} of {items.where} has {several(len(label), 'number')} for its"
                     f" labels, and item 0 {len(label_0)}: give one for each label or column"
@@ -229,33 +221,35 @@ def _read_items(items: Items) -> Samples:
     if count * first.size <= MOST_HELD_BYTES:
         kept = Images.of(torch.from_numpy(np.stack(list(images()))))
     else:
-        deep = any(items(at)[0].dtype != np.uint8 for at in again)
+        deep = any(pixels.dtype != np.uint8 for pixels, _ in looked.values())
         kept = _in_file(images(), count, first.shape, np.float32 if deep else np.uint8, items.where)
-    # not changed by chance
-    fixed = all(checksums([items(at)[0]])[0] == identity[at] for at in again)
-    targets = np.stack(labels) if items.kind in ("tags", "numbers") else None
+    targets = np.stack(labels) if of_columns else None
     boxes = box_table(labels) if items.kind == "boxes" else None
-    has_class = items.kind == "classes"
+    numbers = np.array(labels if items.kind in ("classes", "masks") else [0] * count)
     samples = Samples(
-        np.array(labels, np.int64) if has_class else np.zeros(count, np.int64),
+        numbers if items.kind == "classes" else np.zeros_like(numbers),
         (),
         np.full(count, WHOLE),
         targets=targets,
         boxes=boxes,
         identity=np.array(identity, np.int64),
         pixels=kept,
-        fixed=fixed,
+        # not changed by chance
+        fixed=all(checksums([looked[at][0]])[0] == identity[at] for at in again),
     )
+    most = int((numbers if boxes is None else boxes[..., 0]).max())
+    if targets is not None:
+        most = targets.shape[1] - 1
     known = of_known(samples.labels if targets is None else targets)
     if known.all():
-        return samples
+        return samples, most
     warnings.warn(
         f"{several(int((~known).sum()), 'item')} of {items.where} left out: nothing is known of"
         " them, as data.unknown says",
         NasAttnWarning,
         stacklevel=2,
     )
-    return samples.subset(np.flatnonzero(known))
+    return samples.subset(np.flatnonzero(known)), most
 
 
 def _in_file(
@@ -273,57 +267,36 @@ def _in_file(
         scratch = Scratch(cache_folder())
         with images_file(scratch.path, count, (channels, height, width), dtype) as write:
             for pixels in images:
-                if not np.can_cast(pixels.dtype, dtype):
-                    raise DataError(
-                        f"{where} has images of bytes, and one with values between them: give all"
-                        " as bytes, or all as floats that are no bytes divided by 255"
-                    )
-                write(pixels.astype(dtype, copy=False))
+                # bytes in a file of floats, but never the other way round
+                write(pixels.astype(dtype, casting="safe", copy=False))
         return Images.mapped(scratch.path, scratch=scratch)
-    except OSError as error:
+    except (OSError, TypeError) as error:
         raise DataError(
             f"the images of {where} cannot be kept in '{cache_folder()}': {error}"
         ) from None
 
 
-def _classes(dataset: Any, train: Samples, kind: Kind, section: DataSection) -> tuple[str, ...]:
+def _classes(dataset: Any, kind: Kind, most: int, name: str) -> tuple[str, ...]:
     """The classes' names in the data set's `classes`, or in `features` as in Hugging Face's; else
-    numbers.
+    numbers, up to the highest of the training items.
     """
-    most = _highest_label(train, kind)
     begin = int(kind == "boxes")
     features = getattr(dataset, "features", None) or {}
-    told = getattr(dataset, "classes", None) or getattr(features.get("label"), "names", None)
-    named: Sequence[str] = told or ()
-    few_names = len(named) <= most - begin
-    if named and (few_names or (train.targets is not None and len(named) != most + 1)):
-        raise DataError(
-            f"'{section.name}' names {several(len(named), 'label')} in classes, but an item has"
-            f" {'the class ' if train.targets is None else ''}{most + (train.targets is not None)}:"
-            " name each"
-        )
+    named = getattr(dataset, "classes", None) or getattr(features.get("label"), "names", None)
     classes = tuple(map(str, named or range(begin, most + 1)))
+    needed = most + 1 - begin
+    if len(classes) < needed or (kind in ("tags", "numbers") and len(classes) > needed):
+        raise DataError(
+            f"'{name}' names {several(len(classes), 'label')} in classes, but its items have"
+            f" {needed}: name each"
+        )
     if kind in ("classes", "masks") and len(classes) < 2:
         present = f"only class {most}" if classes else "no class"
         raise DataError(
-            f"the training split of '{section.name}' has {present}: give two classes or more,"
+            f"the training split of '{name}' has {present}: give two classes or more,"
             f" numbered from 0; in masks, {NOT_COUNTED} is not counted"
         )
     return classes
-
-
-def _highest_label(part: Samples, kind: Kind) -> int:
-    """The highest class number, or that of the last label or column; -1 if every pixel of masks is
-    without a class.
-    """
-    if part.targets is not None:
-        return int(part.targets.shape[1]) - 1
-    if part.boxes is not None:
-        return int(np.abs(part.boxes[..., 0]).max())
-    if kind == "masks" and part.pixels is not None:
-        counted = part.pixels.histogram(every=True)[-1][:NOT_COUNTED]
-        return int(np.flatnonzero(counted).max(initial=-1))
-    return int(part.labels.max(initial=-1))
 
 
 def _image(given: Any) -> NDArray[Any]:
@@ -337,23 +310,18 @@ def _image(given: Any) -> NDArray[Any]:
     array = np.asarray(given)
     if isinstance(given, Tensor) and array.ndim == 3:
         array = array.transpose(1, 2, 0)
-    if array.ndim == 3 and array.shape[2] > min(array.shape[:2]):
-        raise ValueError(
-            f"has the shape {tuple(given.shape)}, and tensors are (channels, height, width), arrays"
-            " (height, width, channels): permute it, or give a tensor"
-        )
     if (
         array.dtype.kind not in "uifb"
         or array.ndim not in (2, 3)
-        or np.atleast_3d(array).shape[2] > MOST_CHANNELS
+        or np.atleast_3d(array).shape[2] > min(MOST_CHANNELS, *array.shape[:2])
     ):
         raise ValueError(
-            f"has for an image a {type(given).__name__} ({shorten(repr(given), 40)}) of the shape"
-            f" {array.shape}: give a PIL image, an array (H, W) or (H, W, C), or a tensor"
-            f" (C, H, W), with {MOST_CHANNELS} channels at most"
+            f"for an image a {type(given).__name__} ({shorten(repr(given), 40)}) of the shape"
+            f" {tuple(np.shape(given))}: give a PIL image, an array (H, W) or (H, W, C), or a"
+            f" tensor (C, H, W), with {MOST_CHANNELS} channels at most"
         )
     if not np.isfinite(array).all():
-        raise ValueError("has values that are no finite numbers: write one for them")
+        raise ValueError("image values that are no finite numbers: write one for them")
     # floats and bytes have one scale
     values = np.atleast_3d(array * 255.0 if array.dtype.kind == "f" else array)
     whole = np.round(values)
@@ -375,7 +343,7 @@ def _of_photograph(image: NDArray[Any]) -> NDArray[Any]:
     channels = image.shape[2]
     if image.dtype != np.uint8 or channels not in (1, 3):
         raise ValueError(
-            f"has {image.dtype} values and {channels} channels: a detector takes bytes and three"
+            f"{image.dtype} values and {channels} channels: a detector takes bytes and three"
             " channels"
         )
     return image.repeat(3 // channels, axis=2)
@@ -388,7 +356,7 @@ def _values(label: Any, kind: Kind, unknown: list[str]) -> NDArray[np.float64]:
     try:
         values = np.asarray(label, np.float64).squeeze()
     except (TypeError, ValueError):
-        raise ValueError(f"has the label {shorten(repr(label), 60)}, not {NEEDED[kind]}") from None
+        raise ValueError(f"the label {shorten(repr(label), 60)}, not {NEEDED[kind]}") from None
     listed = np.isin(values, [number(cell) for cell in unknown if is_number(cell)])
     listed |= np.isnan(values) & ("" in unknown)
     whole = (values >= 0) & (values == np.floor(values))
@@ -404,18 +372,18 @@ def _values(label: Any, kind: Kind, unknown: list[str]) -> NDArray[np.float64]:
         said = shorten(repr(label), 60)
         if kind == "masks" and values.ndim == 2:
             said = f"{values[~right][0]:.4g} in a mask"
-        raise ValueError(f"has the label {said}, not {NEEDED[kind]}")
+        raise ValueError(f"the label {said}, not {NEEDED[kind]}")
     return np.where(listed, {"classes": NOT_KNOWN, "masks": NOT_COUNTED}.get(kind, np.nan), values)
 
 
 def _boxes(label: Any, scale: float) -> NDArray[np.float32]:
     """(K, 5): class, left, top, right, bottom in pixels of the scaled image."""
     if not isinstance(label, Mapping) or not {"boxes", "labels"} <= label.keys():
-        raise ValueError("has no dictionary with boxes and labels: give one")
+        raise ValueError("no dictionary with boxes and labels: give one")
     boxes = np.asarray(label["boxes"], np.float32).reshape(-1, 4) * scale
     names = np.asarray(label["labels"], np.float32).reshape(-1, 1)
     if len(boxes) != len(names) or (names < 1).any() or (boxes[:, :2] > boxes[:, 2:]).any():
         raise ValueError(
-            "has boxes that are not (K, 4) as left, top, right, bottom, with labels (K,) from 1"
+            "boxes that are not (K, 4) as left, top, right, bottom, with labels (K,) from 1"
         )
     return np.concatenate([names, boxes], 1)

@@ -87,15 +87,10 @@ def parts_of(
     def ready(name: str) -> Samples:
         return _prepared(listed.of_split(name), cut, section, device, workers)
 
-    def test() -> Samples:
-        if missing:
-            raise DataError(missing)
-        return ready("test")
-
     return Parts(
         ready("train"),
         ready("validation") if "validation" in listed.splits else None,
-        test,
+        lambda: ready("test"),
         missing,
         None if missing else listed.of_split("test").listing,
     )
