@@ -35,21 +35,20 @@ from nas_attn.system.importing import load_object
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """One epoch's order and random decisions. Tensors over images are in training order."""
+    """One epoch's order and random decisions, of batches of B images each."""
 
-    # of images in all batches
-    count: int
-    # index batches, int64
-    batches: tuple[Tensor, ...]
-    # bool (N,)
+    # int64 (batches, B): the images' indices
+    batches: Tensor
+    # bool (batches, B)
     mirrored: Tensor | None
-    # int64 (N, 2): row and column at which the crop starts in the padded image, mirrored or not
+    # int64 (batches, B, 2): row and column at which the crop starts in the padded image, mirrored
+    # or not
     corner: Tensor | None
     padding: int
     # of the epoch, for transforms of single images
     seed: tuple[int, int]
     # for each batch, the image's own share in mixup (Zhang et al., 1710.09412)
-    blend: tuple[float, ...] | None
+    blend: list[float] | None
 
     @classmethod
     def draw(
@@ -60,9 +59,10 @@ class EpochPlan:
         *,
         seed: tuple[int, int],
         device: torch.device,
-        filled: bool = True,
     ) -> EpochPlan:
-        """Decides one epoch.
+        """Decides one epoch. Every batch has `batch_size` images, the last one filled from the
+        epoch's beginning, over and over where the images are fewer: a batch of another size would
+        be recorded, compiled and tuned for a second time.
 
         Args:
             count: How many images there are.
@@ -70,10 +70,6 @@ class EpochPlan:
             augment: The recipe's transforms.
             seed: The training's, and the epoch.
             device: Where the batches are.
-            filled: Every batch has `batch_size` images, the last one filled from the epoch's
-                beginning, over and over where the images are fewer. A batch of another size would
-                be recorded, compiled and tuned for a second time. Else, as in studies from before:
-                nearly equal batches of at most `batch_size`, each image once.
         """
         asked: dict[str, dict[str, Any]] = {
             step.name: step.arguments for step in augment if step.name in BATCHED_TRANSFORMS
@@ -83,45 +79,34 @@ class EpochPlan:
         # images, but fewer different ones.
         times = int(asked.get("repeat", {}).get("times", 1))
         drawn = random.permutation(count).repeat(times)[:count]
-        number = -(-count // batch_size)
-        if filled:
-            count = number * batch_size
-            drawn = np.resize(drawn, count)
-        order = torch.from_numpy(drawn).to(device)
-        batches = torch.tensor_split(order, number)
+        batches = np.resize(drawn, (-(-count // batch_size), batch_size))
         # copies are not neighbours in their batch, since neighbours are mixed
-        if times > 1:
-            batches = tuple(
-                b[(torch.arange(len(b), device=device) % times).argsort(stable=True)]
-                for b in batches
-            )
+        batches = batches[:, np.argsort(np.arange(batch_size) % times, kind="stable")]
 
-        flip = None
-        if "flip" in asked:
-            flip = torch.from_numpy(random.random(count) < 0.5).to(device)
+        mirrored = random.random(batches.shape) < 0.5 if "flip" in asked else None
         padding = int(asked.get("crop", {}).get("padding", 0))
         corner = None
         if padding:
-            corner = torch.from_numpy(random.integers(0, (2 * padding + 1,) * 2, (count, 2))).to(
-                device
-            )
-            # drawn for the unmirrored image
-            if flip is not None:
-                corner[:, 1] = torch.where(flip, 2 * padding - corner[:, 1], corner[:, 1])
+            corner = random.integers(0, (2 * padding + 1,) * 2, (*batches.shape, 2))
+            if mirrored is not None:
+                # drawn for the unmirrored image
+                corner[mirrored, 1] = 2 * padding - corner[mirrored, 1]
         alpha = asked.get("mixup", {}).get("alpha", 0.0)
-        blend = tuple(random.beta(alpha, alpha, len(batches)).tolist()) if alpha else None
-        return cls(count, batches, flip, corner, padding, seed, blend)
+        blend = random.beta(alpha, alpha, len(batches)).tolist() if alpha else None
+        order, flips, corners = (
+            None if one is None else torch.from_numpy(one).to(device)
+            for one in (batches, mirrored, corner)
+        )
+        assert order is not None
+        return cls(order, flips, corners, padding, seed, blend)
 
     def drawn(self, first: int) -> list[list[tuple[int, int]]]:
         """Returns, for each batch from `first` on, each image's index and the seed of its own
         random decisions.
         """
-        seeds = np.random.default_rng((*self.seed, 1)).integers(0, 2**62, self.count).tolist()
-        rows = [self._rows(number) for number in range(first, len(self.batches))]
-        return [
-            list(zip(index.tolist(), seeds[at], strict=True))
-            for index, at in zip(self.batches[first:], rows, strict=True)
-        ]
+        seeds = np.random.default_rng((*self.seed, 1)).integers(0, 2**62, self.batches.shape)
+        rows = zip(self.batches[first:].tolist(), seeds[first:].tolist(), strict=True)
+        return [list(zip(index, own, strict=True)) for index, own in rows]
 
     def mirror(self, number: int, images: Tensor) -> Tensor:
         """Mirrors the chosen images of batch `number`, uint8 (B, C, H, W): cheaper than after
@@ -130,11 +115,9 @@ class EpochPlan:
         if self.mirrored is None:
             return images
         rows = images.permute(0, 2, 3, 1)
-        choice = (
-            torch.arange(len(images), device=images.device)
-            + len(images) * self.mirrored[self._rows(number)]
-        )
-        return torch.cat([rows, rows.flip(2)]).index_select(0, choice).permute(0, 3, 1, 2)
+        each = torch.arange(len(rows), device=rows.device)
+        both = torch.stack([rows, rows.flip(2)])
+        return both[self.mirrored[number].long(), each].permute(0, 3, 1, 2)
 
     def apply(self, number: int, x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
         """Crops and mixes a batch that is mirrored already.
@@ -148,9 +131,7 @@ class EpochPlan:
         Returns:
             x, and y as int64 (B,) or float32 (B, classes).
         """
-        rows = self._rows(number)
-        if self.corner is not None:
-            x = _crop(x, self.corner[rows], self.padding)
+        x = self._cropped(number, x)
         if self.blend is None:
             return x, y
         share = self.blend[number]
@@ -161,58 +142,41 @@ class EpochPlan:
         """Crops mirrored masks of batch `number`, uint8 (B, 1, H, W), to int64 (B, H, W); outside
         the image they are NOT_COUNTED.
         """
+        return self._cropped(number, mask, NOT_COUNTED)[:, 0].long()
+
+    def _cropped(self, number: int, x: Tensor, beside: int = 0) -> Tensor:
+        """Crops each image of a batch (B, C, H, W) from its padded one; the result lies in
+        channels-last order.
+        """
         if self.corner is None:
-            return mask[:, 0].long()
-        cropped = (
-            _crop(mask.float() - NOT_COUNTED, self.corner[self._rows(number)], self.padding)
-            + NOT_COUNTED
-        )
-        return cropped[:, 0].long()
+            return x
+        batch, channels, height, width = x.shape
+        padded = pad(x, (self.padding,) * 4, value=beside).permute(0, 2, 3, 1)
+        # a view of all runs of pixels as long as a row
+        runs = padded.flatten(2).unfold(2, width * channels, channels)
+        top, left = self.corner[number][..., None].unbind(1)
+        images = torch.arange(batch, device=x.device)[:, None]
+        rows = runs[images, top + torch.arange(height, device=x.device), left]
+        return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
     def apply_boxes(self, number: int, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         """Mirrors and crops the boxes of batch `number` as their images of `size` (H, W): float32
         (B, M, 5), class 0: none.
         """
-        rows = self._rows(number)
         (height, width) = size
         label, left, top, right, bottom = boxes.unbind(2)
         if self.mirrored is not None:
-            turned = self.mirrored[rows][:, None]
+            turned = self.mirrored[number][:, None]
             left, right = (
                 torch.where(turned, width - right, left),
                 torch.where(turned, width - left, right),
             )
         if self.corner is not None:
-            down, across = (
-                (self.padding - self.corner[rows]).to(boxes.dtype)[:, i, None] for i in (0, 1)
-            )
+            down, across = (self.padding - self.corner[number]).to(boxes.dtype)[..., None].unbind(1)
             left, right = ((side + across).clamp(0, width) for side in (left, right))
             top, bottom = ((side + down).clamp(0, height) for side in (top, bottom))
         label = torch.where((left < right) & (top < bottom), label, 0)
         return torch.stack([label, left, top, right, bottom], 2) * (label != 0)[..., None]
-
-    def _rows(self, number: int) -> slice:
-        """The images of batch `number` in training order."""
-        size, larger = divmod(self.count, len(self.batches))
-        start = number * size + min(number, larger)
-        return slice(start, start + size + (number < larger))
-
-
-def _crop(x: Tensor, corner: Tensor, padding: int) -> Tensor:
-    """Padded random crop; the result lies in channels-last order."""
-    batch, channels, height, width = x.shape
-    padded = pad(x, (padding,) * 4).permute(0, 2, 3, 1).contiguous()
-    high = height + 2 * padding
-    wide = width + 2 * padding
-    runs = padded.as_strided((batch * high * wide - width + 1, width * channels), (channels, 1))
-    images = torch.arange(batch, device=x.device) * high
-    down = torch.arange(height, device=x.device) * wide
-    begins = ((images + corner[:, 0]) * wide + corner[:, 1])[:, None] + down
-    return (
-        runs.index_select(0, begins.flatten())
-        .view(batch, height, width, channels)
-        .permute(0, 3, 1, 2)
-    )
 
 
 Named = tuple[str, Callable[..., Any]]
@@ -278,13 +242,8 @@ class Transformed:
         boxes = torch.zeros(0, 5) if self.boxes is None else self.boxes[index]
         parts = self._parts(stored, boxes)
         for name, step in self.steps:
-            try:
+            with _named(f"'{name}' failed"):
                 transformed = step(*parts)
-            except Exception as error:
-                # any error of a user's transform
-                raise DataError(
-                    f"training.augment: '{name}' failed: {shorten(first_line(error))}"
-                ) from error
             parts = list(transformed) if isinstance(transformed, tuple | list) else [transformed]
         return self._image(parts, stored), self._boxes(parts, boxes, stored.shape[-2:])
 
@@ -357,13 +316,18 @@ def mixed(
     """
     with seeded(int(np.random.SeedSequence(seed).generate_state(1)[0])):
         for name, step in steps:
-            try:
+            with _named(f"'{name}' failed"):
                 x, y = step(x, y)
-            except Exception as error:
-                raise DataError(
-                    f"training.augment: '{name}' failed: {shorten(first_line(error))}"
-                ) from error
     return x, y
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Any error inside, of a transform that may be a user's, becomes a DataError."""
+    try:
+        yield
+    except Exception as error:
+        raise DataError(f"training.augment: {what}: {shorten(first_line(error))}") from error
 
 
 @contextmanager
@@ -434,12 +398,8 @@ def _made(step: Augment, made_for: TransformedImages) -> Callable[..., Any]:
     else:
         make = _find(step.name)
         _complete(arguments, inspect.signature(make).parameters, step.name, made_for)
-    try:
+    with _named(f"'{step.name}' cannot be made"):
         transform = make(**arguments)
-    except Exception as error:
-        raise DataError(
-            f"training.augment: '{step.name}' cannot be made: {shorten(first_line(error))}"
-        ) from error
     if type(transform).__module__.partition(".")[0] == "albumentations":
         raise DataError(
             f"training.augment: '{step.name}' gives a transform of albumentations, which takes"

@@ -112,7 +112,6 @@ class Split:
         epoch: int,
         augment: Sequence[Augment],
         first_batch: int = 0,
-        filled: bool = True,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields one epoch of training: every image, in batches as `EpochPlan.draw` makes them.
 
@@ -122,7 +121,6 @@ class Split:
             epoch: Its number.
             augment: The recipe's transforms.
             first_batch: Where to go on.
-            filled: As in `EpochPlan.draw`.
 
         Returns:
             x and y as in `batches`; y float32 (B, classes) with mixup.
@@ -133,7 +131,6 @@ class Split:
             augment,
             seed=(seed, epoch),
             device=self.device,
-            filled=filled,
         )
         steps, mixing = self._named_steps(augment)
         drawn = self._drawn(plan, steps, repr(augment), first_batch)
@@ -187,7 +184,7 @@ class Split:
         """Batches as stored with their labels, masks or boxes; each image is transformed by
         itself.
         """
-        batches = plan.batches[first:]
+        batches = plan.batches[first:].unbind()
         if not steps:
             for index, stored in zip(batches, self.pixels.fetch(batches), strict=True):
                 yield stored, self._y[index]
@@ -215,9 +212,9 @@ class Split:
         """Returns the number of batches in one epoch of training."""
         return -(-len(self) // batch_size)
 
-    def trained(self, batch_size: int, *, filled: bool = True) -> int:
+    def trained(self, batch_size: int) -> int:
         """Returns the number of images in the batches of one epoch of training."""
-        return self.steps(batch_size) * batch_size if filled else len(self)
+        return self.steps(batch_size) * batch_size
 
     def _normalised(self, images: Tensor) -> Tensor:
         scale, shift = self._scale_and_shift(images.shape[3])

@@ -29,9 +29,8 @@ StoredPlacement = Annotated[Placement, PlainValidator(_parsed)]
 
 Batches = Literal["filled", "uneven", "own"]
 FILLED: Batches = "filled"
-UNEVEN: Batches = "uneven"
-"""Training batches: all of `batch_size` images, the last one filled from the epoch's beginning; or
-of nearly equal sizes, as in studies from before. "own" has no name, since new studies have none.
+"""Training batches: all of `batch_size` images, the last one filled from the epoch's beginning. The
+others are of studies from before.
 """
 
 

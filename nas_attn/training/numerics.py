@@ -37,7 +37,7 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.task import Task
-from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Batches
+from nas_attn.storage.records import FILLED, Arithmetic
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import cores
 from nas_attn.training.learnt import Learnt
@@ -61,7 +61,6 @@ def new_arithmetic(
     device: torch.device,
     *,
     bare: nn.Module | None = None,
-    batches: Batches = FILLED,
 ) -> Arithmetic:
     """Gives what new trainings on a device compute in.
 
@@ -70,7 +69,6 @@ def new_arithmetic(
         task: what is learnt; not all tasks have batches of equal operations.
         device: the training device.
         bare: the backbone; None: one without depthwise convolutions.
-        batches: the shape of the batches.
 
     Raises:
         RecipeError: `section.execution` is not for this device.
@@ -86,7 +84,7 @@ def new_arithmetic(
         execution=execution_on(section, device) if learnt.recordable else "eager",
         tf32=_tf32(device),
         fused=fused_in(section),
-        batches=batches,
+        batches=FILLED,
     )
 
 
@@ -114,7 +112,9 @@ def differs(arithmetic: Arithmetic, section: TrainingSection, device: torch.devi
     low = arithmetic.precision == "bfloat16" and section.precision == "auto"
     if low and not _has_bfloat16(device):
         return "bfloat16"
-    return "" if arithmetic.tf32 == _tf32(device) else "TF32"
+    if arithmetic.tf32 != _tf32(device):
+        return "TF32"
+    return "" if arithmetic.batches == FILLED else "the size of the last batch"
 
 
 def computes_bfloat16(device: torch.device, *, depthwise: bool = False) -> bool:
@@ -217,8 +217,7 @@ def study_arithmetic(
     name = device.type if protocol == SEARCH else f"{device.type} {protocol}"
     text = store.arithmetics.get(name)
     if text is None:
-        batches = UNEVEN if store.settings.batches is None else FILLED
-        new = new_arithmetic(recipe.training, tasks.of(recipe), device, bare=bare, batches=batches)
+        new = new_arithmetic(recipe.training, tasks.of(recipe), device, bare=bare)
         text = store.arithmetics.put_once(name, new.text)
     try:
         agreed = Arithmetic.from_text(text)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.errors import CheckpointError, DeviceLost, OutOfMemory, TrainingError, first_line
-from nas_attn.storage.records import FILLED, Arithmetic, EpochPoint, Score
+from nas_attn.storage.records import Arithmetic, EpochPoint, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.checkpoints import Checkpoints
 from nas_attn.training.faults import out_of_memory
@@ -229,14 +229,12 @@ class Training:
         progress = self.progress
         section = self.section
         set_training_mode(self.model)
-        filled = self.scorer.arithmetic.batches == FILLED
         batches = self.train.epoch(
             section.step_size,
             seed=self.seed,
             epoch=progress.epoch,
             augment=section.augmentation,
             first_batch=progress.batch,
-            filled=filled,
         )
         whole = progress.batch == 0
         began = time.perf_counter()
@@ -246,7 +244,7 @@ class Training:
             progress.batch += 1
             self.average.follow(progress.batch, self.steps, self.section.ema)
             paused_s += self._between()
-        images = self.train.trained(section.step_size, filled=filled)
+        images = self.train.trained(section.step_size)
         if whole:
             self.images += images
             self.images_s += time.perf_counter() - began - paused_s

@@ -136,8 +136,8 @@ class LateWatch:
     def __len__(self) -> int:
         return len(self.split)
 
-    def trained(self, batch_size: int, *, filled: bool = True) -> int:
-        return self.split.trained(batch_size, filled=filled)
+    def trained(self, batch_size: int) -> int:
+        return self.split.trained(batch_size)
 
     def epoch(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Tensor, Tensor]]:
         batches = iter(self.split.epoch(*args, **kwargs))

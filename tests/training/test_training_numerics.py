@@ -21,7 +21,7 @@ from nas_attn.data.dataset import Dataset
 from nas_attn.errors import CheckpointError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import DataSection, TrainingSection
-from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Score
+from nas_attn.storage.records import Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training import numerics
 from nas_attn.training.numerics import PLAIN, differs, new_arithmetic, threads_for
@@ -109,8 +109,6 @@ def test_what_a_recipe_names_is_what_is_decided(monkeypatch: pytest.MonkeyPatch)
     assert new_arithmetic(usual, CLASSES, CPU) == replace(FULL, memory_format="contiguous")
     apart = SECTION.model_copy(update={"optimizer_arguments": {"foreach": True}})
     assert not new_arithmetic(apart, CLASSES, CPU).fused
-    for shape in (FILLED, UNEVEN):
-        assert new_arithmetic(SECTION, CLASSES, CPU, batches=shape).batches == shape
 
 
 def test_one_seed_gives_the_same_bits_beside_other_work(digits: Dataset) -> None:
@@ -181,9 +179,7 @@ def test_each_score_says_how_it_was_computed(digits: Dataset) -> None:
     assert low[0].metrics["loss"] != full[0].metrics["loss"]
 
 
-@pytest.mark.parametrize(
-    ("began", "here"), [(LOW, FULL), (FULL, LOW), (replace(FULL, batches=UNEVEN), FULL)]
-)
+@pytest.mark.parametrize(("began", "here"), [(LOW, FULL), (FULL, LOW)])
 def test_a_run_goes_on_only_in_the_arithmetic_that_it_began_with(
     digits: Dataset, tmp_path: Path, began: Arithmetic, here: Arithmetic
 ) -> None:
@@ -211,7 +207,6 @@ def test_in_the_usual_order_of_memory_a_training_learns_the_same(digits: Dataset
 
 
 def test_the_loss_is_the_mean_over_the_images_of_filled_batches(digits: Dataset) -> None:
-    """100 images are four batches of 32; before, of 25."""
-    for shape in (FILLED, UNEVEN):
-        scores = fit(digits, computes=replace(FULL, batches=shape))
-        assert 1.5 < scores[0].metrics["train_loss_sum"] < 3.5, "near the logarithm of ten classes"
+    """100 images are four batches of 32."""
+    scores = fit(digits, computes=FULL)
+    assert 1.5 < scores[0].metrics["train_loss_sum"] < 3.5, "near the logarithm of ten classes"
