@@ -163,20 +163,24 @@ class EpochPlan:
         """Mirrors and crops the boxes of batch `number` as their images of `size` (H, W): float32
         (B, M, 5), class 0: none.
         """
-        (height, width) = size
-        label, left, top, right, bottom = boxes.unbind(2)
+        height, width = size
+        table = boxes.clone()
+        # left and right, top and bottom: views
+        across = table[..., 1::2]
+        down = table[..., 2::2]
         if self.mirrored is not None:
-            turned = self.mirrored[number][:, None]
-            left, right = (
-                torch.where(turned, width - right, left),
-                torch.where(turned, width - left, right),
-            )
+            turned = self.mirrored[number][:, None, None]
+            across.copy_(torch.where(turned, width - across.flip(2), across))
         if self.corner is not None:
-            down, across = (self.padding - self.corner[number]).to(boxes.dtype)[..., None].unbind(1)
-            left, right = ((side + across).clamp(0, width) for side in (left, right))
-            top, bottom = ((side + down).clamp(0, height) for side in (top, bottom))
-        label = torch.where((left < right) & (top < bottom), label, 0)
-        return torch.stack([label, left, top, right, bottom], 2) * (label != 0)[..., None]
+            shift = (self.padding - self.corner[number])[:, None]
+            down.add_(shift[..., :1]).clamp_(0, height)
+            across.add_(shift[..., 1:]).clamp_(0, width)
+        return table * _have_area(table)[..., None]
+
+
+def _have_area(boxes: Tensor) -> Tensor:
+    """Whether the right and bottom of boxes (..., 5) are beyond left and top."""
+    return (boxes[..., 1:3] < boxes[..., 3:]).all(-1)
 
 
 Named = tuple[str, Callable[..., Any]]
@@ -285,12 +289,11 @@ class Transformed:
         table = torch.zeros_like(before)
         if self.boxes is None:
             return table
-        boxes = parts[1]["boxes"].as_subclass(Tensor).float()
-        labels = parts[1]["labels"]
-        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, size[1])
-        boxes[:, 1::2] = boxes[:, 1::2].clamp(0, size[0])
-        there = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
-        rows = torch.cat([labels[:, None].float(), boxes], 1)[there]
+        labels = parts[1]["labels"][:, None]
+        rows = torch.cat([labels.float(), parts[1]["boxes"].as_subclass(Tensor).float()], 1)
+        rows[:, 1::2].clamp_(0, size[1])
+        rows[:, 2::2].clamp_(0, size[0])
+        rows = rows[_have_area(rows)]
         table[: len(rows)] = rows
         return table
 
@@ -386,13 +389,9 @@ def _made(step: Augment, made_for: TransformedImages) -> Callable[..., Any]:
     """
     arguments = {key: _argument(value, made_for) for key, value in step.arguments.items()}
     if isinstance(named := arguments.get("transforms"), tuple):
-        transforms = []
-        for each in named:
-            if isinstance(each, str):
-                transforms.append(_made(_inner(each), made_for))
-            else:
-                transforms.append(each)
-        arguments["transforms"] = transforms
+        arguments["transforms"] = [
+            _made(_inner(each), made_for) if isinstance(each, str) else each for each in named
+        ]
     if ":" in step.name:
         make = load_object(step.name, what="training.augment", error=DataError)
     else:
@@ -463,8 +462,7 @@ def _argument(value: Any, made_for: TransformedImages) -> Any:
     colours must be).
     """
     if isinstance(value, Mapping):
-        named = "name" in value
-        if named:
+        if "name" in value:
             return _made(_inner(value), made_for)
         return {k: _argument(v, made_for) for k, v in value.items()}
     if isinstance(value, list):
