@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas_attn.data.decoding import Size
 from nas_attn.data.inventory import BANDED, WHOLE, Remark
@@ -89,60 +88,68 @@ def image_remarks(seen: Sequence[Look], *, grouped: bool, by_groups: bool) -> li
     together = "give validation a file of its own without them, or leave out one"
     if by_groups:
         together = "remove them, or keep them together with data.groups"
-    remarks = [*_equal(readable, parted, together), *_near(readable, parted, together)]
-    if banded := [image for image in readable if image.banded]:
-        way_out = "save them as RGB with 8 bits, since only folders can have other images"
-        if by_groups:
-            way_out = f"data.channels = {banded[0].bands} reads all bands as they are"
-        said = (
-            f"{several(len(banded), 'image')} with bands or bits that RGB leaves out, such as"
-            f" '{banded[0].name}': {way_out}"
-        )
-        remarks.append(Remark(BANDED, said))
-    if not grouped and by_groups:
-        remarks += _shared_names(seen, parted)
-    return remarks
+    way_out = "save them as RGB with 8 bits, since only folders can have other images"
+    banded = [(image, image) for image in readable if image.banded]
+    if banded and by_groups:
+        way_out = f"data.channels = {banded[0][0].bands} reads all bands as they are"
+    return [
+        *_equal(readable, parted, together),
+        *_near(readable, parted, together),
+        *_remark(BANDED, banded, "image with bands or bits that RGB leaves out", way_out),
+        *(_shared_names(seen, parted) if by_groups and not grouped else ()),
+    ]
 
 
-def _equal(seen: Sequence[Look], parted: str, together: str) -> Iterator[Remark]:
+def _remark(kind: str, found: Sequence[Sequence[Look]], what: str, advice: str) -> Iterator[Remark]:
+    """One remark on all that is found, with two images of the first; `what` begins with a noun."""
+    noun, _, rest = what.partition(" ")
+    for one, other, *_ in found[:1]:
+        names = " and ".join(f"'{name}'" for name in dict.fromkeys((one.name, other.name)))
+        yield Remark(kind, f"{several(len(found), noun)} {rest}, such as {names}: {advice}")
+
+
+def _equal(seen: Sequence[Look], parted: str, together: str) -> list[Remark]:
     by_pixels: defaultdict[int, list[Look]] = defaultdict(list)
     for image in seen:
         by_pixels[image.pixels].append(image)
-    groups = [group for group in by_pixels.values() if len(group) > 1]
     # annotations of one split may name a file twice
-    twice = [group for group in groups if len({image.name for image in group}) == 1]
-    copied = [group for group in groups if len({image.name for image in group}) > 1]
+    twice = [group for group in by_pixels.values() if len({image.name for image in group}) == 1]
+    copied = [group for group in by_pixels.values() if len({image.name for image in group}) > 1]
     inside = [
         group
         for group in copied
         if {(image.split, image.label) for image in group} == {(parted, group[0].label)}
     ]
-    shared = [group for group in twice if len({image.split for image in group}) > 1]
-    for one, other, *_ in shared[:1]:
-        said = (
-            f"{several(len(shared), 'file')} in two splits at once, such as '{one.name}' in"
-            f" {one.split} and {other.split}: scores on them tell nothing about new images; give"
-            " each split images of its own"
-        )
-        yield Remark("files_in_two_splits", said)
-    of_splits = "scores on them tell nothing about new images; leave them out of one split"
-    of_classes = "no network can be right about both; leave them out of one class"
-    for differing, among, where, advice in (
-        ("split", copied, " in two splits", f": {of_splits}"),
-        ("label", copied, " in two classes", f": {of_classes}"),
-        ("name", inside, "", f", which may come into two splits: {together}"),
-    ):
-        found = [group for group in among if len({getattr(one, differing) for one in group}) > 1]
-        for one, *others in found[:1]:
-            other = next(o for o in others if getattr(o, differing) != getattr(one, differing))
-            files = sum(len({image.name for image in group}) for group in found)
-            # some have more than one copy
-            more = f" ({files:,} files)" if files != 2 * len(found) else ""
-            said = (
-                f"{several(len(found), 'image')} with copies of the same pixels{more}{where}, such"
-                f" as '{one.name}' and '{other.name}'{advice}"
-            )
-            yield Remark("copies", said)
+
+    def told(kind: str, differing: str, groups: Sequence[Sequence[Look]], *said: str) -> None:
+        found = []
+        for one, *others in groups:
+            other = [o for o in others if getattr(o, differing) != getattr(one, differing)]
+            found += [(one, other[0])] if other else []
+        remarks.extend(_remark(kind, found, *said))
+
+    remarks: list[Remark] = []
+    leak = "scores on them tell nothing about new images"
+    copies = "image with copies of the same pixels"
+    told(
+        "files_in_two_splits",
+        "split",
+        twice,
+        "file in two splits at once",
+        f"{leak}; give each split images of its own",
+    )
+    told(
+        "copies", "split", copied, f"{copies} in two splits", f"{leak}; leave them out of one split"
+    )
+    told(
+        "copies",
+        "label",
+        copied,
+        f"{copies} in two classes",
+        "no network can be right about both; leave them out of one class",
+    )
+    told("copies", "name", inside, f"{copies}, which may come into two splits", together)
+    return remarks
 
 
 def _near(seen: Sequence[Look], parted: str, together: str) -> Iterator[Remark]:
@@ -154,24 +161,18 @@ def _near(seen: Sequence[Look], parted: str, together: str) -> Iterator[Remark]:
         yield Remark("near_copies", said)
         return
     pairs = list(near_copies(seen))
-    for where, advice, found in (
-        (
-            "one of another split",
-            ": if they are one photograph, scaled or saved again, leave them out of one split",
-            [(one, other) for one, other in pairs if one.split != other.split],
-        ),
-        (
-            "another one",
-            f", which may come into two splits: if they are of one scene, {together}",
-            [(one, other) for one, other in pairs if one.split == other.split == parted],
-        ),
-    ):
-        for one, other in found[:1]:
-            said = (
-                f"{several(len(found), 'image')} nearly equal to {where}, such as '{one.name}' and"
-                f" '{other.name}'{advice}"
-            )
-            yield Remark("near_copies", said)
+    yield from _remark(
+        "near_copies",
+        [(one, other) for one, other in pairs if one.split != other.split],
+        "image nearly equal to one of another split",
+        "if they are one photograph, scaled or saved again, leave them out of one split",
+    )
+    yield from _remark(
+        "near_copies",
+        [(one, other) for one, other in pairs if one.split == other.split == parted],
+        "image nearly equal to another one, which may come into two splits",
+        f"if they are of one scene, {together}",
+    )
 
 
 def near_copies(seen: Sequence[Look]) -> Iterator[tuple[Look, Look]]:
@@ -191,29 +192,14 @@ def near_copies(seen: Sequence[Look]) -> Iterator[tuple[Look, Look]]:
         rows = small[chosen] - small[chosen].mean(1, keepdims=True)
         rows /= deviation[chosen, None] * math.sqrt(small.shape[1])
         kept = [images[number] for number in chosen.tolist()]
-        pixels = np.unique([image.pixels for image in kept], return_inverse=True)[1]
-        names = np.unique([image.name for image in kept], return_inverse=True)[1]
-        for row, other in _first_alike(rows, np.stack([pixels, names], 1)):
-            yield kept[other], kept[row]
-
-
-def _first_alike(rows: NDArray[np.float32], apart: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """(row, the first earlier row that it is alike); they differ in all columns of `apart`."""
-    for start in range(0, len(rows), COMPARED_TOGETHER):
-        end = min(start + COMPARED_TOGETHER, len(rows))
-        alike = rows[start:end] @ rows[:end].T >= LIKE_PIXELS
-        alike &= (apart[start:end, None] != apart[None, :end]).all(2)
-        alike &= np.arange(start, end)[:, None] > np.arange(end)[None]
-        for row in np.flatnonzero(alike.any(1)).tolist():
-            yield start + row, int(alike[row].argmax())
-
-
-def _inside(image: Look) -> str:
-    """The path of an image below the folder of its class; where it has none, the file's name."""
-    path = PurePosixPath(image.name)
-    if image.label in path.parts[:-1]:
-        return "/".join(path.parts[path.parts.index(image.label) + 1 :])
-    return path.name
+        pixels = np.array([image.pixels for image in kept])
+        for start in range(0, len(rows), COMPARED_TOGETHER):
+            end = start + COMPARED_TOGETHER
+            alike = rows[start:end] @ rows[:end].T >= LIKE_PIXELS
+            alike &= pixels[start:end, None] != pixels[:end]
+            # with earlier ones
+            for row in np.flatnonzero(np.tril(alike, start - 1).any(1)).tolist():
+                yield kept[int(alike[row].argmax())], kept[start + row]
 
 
 def _shared_names(seen: Sequence[Look], parted: str) -> Iterator[Remark]:
@@ -222,7 +208,10 @@ def _shared_names(seen: Sequence[Look], parted: str) -> Iterator[Remark]:
     for pattern in PATTERNS:
         by_name: defaultdict[str, list[Look]] = defaultdict(list)
         for image in seen:
-            if match := re.search(pattern, _inside(image)):
+            path = PurePosixPath(image.name)
+            # below the folder of its class; where it has none, the file's name
+            inside = f"/{path}".partition(f"/{image.label}/")[2] or path.name
+            if match := re.search(pattern, inside):
                 by_name[match.group(1)].append(image)
         shared = {name: images for name, images in by_name.items() if len(images) > 1}
         count = sum(map(len, shared.values()))
@@ -233,12 +222,11 @@ def _shared_names(seen: Sequence[Look], parted: str) -> Iterator[Remark]:
             for name, images in shared.items()
             if len({image.split for image in images}) > 1 or images[0].split == parted
         ]
-        for name, (one, other, *_) in apart[:1]:
-            said = (
-                f"{several(len(apart), 'name')} shared by images that are in two splits, or may"
-                f" come into two, such as '{one.name}' and '{other.name}': if '{name}' is one"
-                " photograph, film or patient, keep its images together with data.groups ="
-                f" {{ pattern = '{pattern}' }}"
+        for name, _ in apart[:1]:
+            advice = (
+                f"if '{name}' is one photograph, film or patient, keep its images together with"
+                f" data.groups = {{ pattern = '{pattern}' }}"
             )
-            yield Remark("shared_names", said)
+            what = "name shared by images that are in two splits, or may come into two"
+            yield from _remark("shared_names", [images for _, images in apart], what, advice)
         return

@@ -87,7 +87,7 @@ ROWS = {
     "images that are transparent all over": Row(
         folders_made.see_through,
         {"all": 23},
-        ["1 image with copies of the same pixels (3 files), such as"],
+        ["1 image with copies of the same pixels, which may come into two splits, such as"],
     ),
     "values without a known white": Row(folders_made.floats, {"all": 20}, ["1 unreadable"]),
     "equal splits": Row(
@@ -121,8 +121,8 @@ ROWS = {
         folders_made.copies_to_learn_from,
         {"train": 13, "test": 10},
         [
-            "'train/cat/0000.png' and 'train/cat/again.png', which may come into two splits",
-            "'train/dog/like0.png' and 'train/dog/like1.png', which may come into two splits",
+            "may come into two splits, such as 'train/cat/0000.png' and 'train/cat/again.png'",
+            "may come into two splits, such as 'train/dog/like0.png' and 'train/dog/like1.png'",
         ],
     ),
     "patients in two splits": Row(
@@ -215,7 +215,7 @@ ROWS = {
     "boxes of COCO, one file for two splits": Row(
         folders_made.one_file_of_boxes_for_two_splits,
         {"train": 6, "validation": 6},
-        ["6 files in two splits at once, such as 'images/0.png' in train and validation"],
+        ["6 files in two splits at once, such as 'images/0.png': scores"],
         labels="boxes",
         source="coco:{}",
     ),
@@ -245,7 +245,7 @@ ROWS = {
         [
             "1 class, train: 8 images, validation: 8 images, test: 8 images with boxes",
             "boxes: 26 pixels in the median, 13.1 at the network's input of 32",
-            "8 files in two splits at once, such as 'images/val/01.png' in validation and test",
+            "8 files in two splits at once, such as 'images/val/01.png': scores",
         ],
         labels="boxes",
         source="yolo:{}/data.yaml",
@@ -253,7 +253,7 @@ ROWS = {
     "boxes of YOLO, one folder to learn from and to score on": Row(
         folders_made.one_folder_for_two_splits,
         {"train": 8, "validation": 8, "test": 8},
-        ["8 files in two splits at once, such as 'images/train/00.png' in train and validation"],
+        ["8 files in two splits at once, such as 'images/train/00.png': scores"],
         labels="boxes",
         source="yolo:{}/data.yaml",
     ),
