@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing
@@ -31,30 +30,6 @@ from nas_attn.system.paths import output_path, whole_file
 
 # in small letters
 _SQLITE_HEADER = b"sqlite format 3\x00"
-
-
-SLEW_S = 5.0
-"""A clock that is corrected by less is followed."""
-
-
-class SteadyClock:
-    """A clock that is never set back: limits of time would else end hours later."""
-
-    def __init__(self) -> None:
-        # The last reading, and the monotonic time of it.
-        self._last: tuple[float, float] | None = None
-
-    def read(self, now: float) -> float:
-        """`now`: what the machine's clock says, in Unix seconds."""
-        monotonic = time.monotonic()
-        if self._last is not None:
-            expected = self._last[0] + monotonic - self._last[1]
-            if now < expected - SLEW_S:
-                now = expected
-        self._last = (now, monotonic)
-        return now
-
-
 # Optuna's table; nas_attn changes only names in it
 _OPTUNA_STUDIES = table("studies", column("study_name"))
 _SHOWN_DIFFERENCES = 5
@@ -73,7 +48,6 @@ class Database:
         # absolute, with password: for child processes
         self.url = parsed.render_as_string(hide_password=False)
         self._connector = Connector(parsed)
-        self._steady = SteadyClock()
         path = self.path
         if must_exist and path is not None and not path.is_file():
             raise StudyError(
@@ -117,14 +91,9 @@ class Database:
 
     @repeatable
     def now(self) -> float:
-        """Unix seconds by the database's clock, which decides about leases. On SQLite it is this
-        machine's; if somebody sets that back, this process goes on counting where it was.
-        """
+        """Unix seconds by the database's clock; on SQLite it is this machine's."""
         with self._connector.read() as connection:
-            now = float(connection.scalar(select(self._connector.clock)) or 0.0)
-        if self._connector.is_sqlite:
-            return self._steady.read(now)
-        return now
+            return float(connection.scalar(select(self._connector.clock)) or 0.0)
 
     @repeatable
     def look(self, name: str) -> tuple[str, int] | None:

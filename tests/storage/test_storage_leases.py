@@ -50,22 +50,3 @@ def test_a_wrong_clock_takes_nothing_from_who_works_and_all_from_who_does_not(
             mine.check(dead)
         mine.check(live)
         mine.check(taken)
-
-
-def test_a_clock_that_is_set_back_is_not_followed_and_a_correction_is(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A search with a time limit would go on for as long as the clock was set back."""
-    with Database(sqlite_url) as database:
-
-        def now(offset_s: float) -> float:
-            expression = literal_column(f"({NOW} + {offset_s!r})", Double)
-            monkeypatch.setattr(type(database._connector), "clock", property(lambda _: expression))
-            return database.now()
-
-        began = now(0.0)
-        assert -1 < now(-7200.0) - began < 60
-        assert -1 < now(-7200.0) - began < 60
-        assert now(3600.0) - began >= 3600, "a machine that slept"
-        again = now(3600.0)
-        assert now(3598.0) < again, "as time servers correct it"
