@@ -11,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas_attn.errors import StorageError
+from nas_attn.errors import StorageAway, StorageError
 from nas_attn.storage.connection import Connector, TunedConnection
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.tables import SCHEMA_VERSIONS, VERSION_TABLE, Base
@@ -82,9 +82,9 @@ def _use_wal(connector: Connector) -> None:
                 connection.execute("PRAGMA journal_mode = WAL").close()
             return
         except sqlite3.DatabaseError as error:
-            name: str = getattr(error, "sqlite_errorname", None) or ""
-            if not name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or time.monotonic() > deadline:
-                raise explained(error, str(connector)) from error
+            problem = explained(error, str(connector))
+            if not isinstance(problem, StorageAway) or time.monotonic() > deadline:
+                raise problem from error
             time.sleep(0.05)
 
 
