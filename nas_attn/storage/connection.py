@@ -28,7 +28,7 @@ from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.outages import Outage, T
 from nas_attn.storage.rows import read_all
-from nas_attn.storage.urls import shown_url, storage_url
+from nas_attn.storage.urls import shown_url
 from nas_attn.system.importing import installing
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TunedConnection(sqlite3.Connection):
 
 
 def engine_arguments(url: URL) -> dict[str, Any]:
-    """Keyword arguments for `sqlalchemy.create_engine`."""
+    """Keyword arguments for `sqlalchemy.create_engine`, and Optuna's `RDBStorage`."""
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"factory": TunedConnection, "timeout": BUSY_TIMEOUT_S}}
     # Behind a PgBouncer that pools transactions, the next transaction may have another server's
@@ -60,14 +60,6 @@ def engine_arguments(url: URL) -> dict[str, Any]:
     if "connect_timeout" not in url.query:
         driver["connect_timeout"] = CONNECT_TIMEOUT_S
     return {"pool_pre_ping": True, "connect_args": driver}
-
-
-def optuna_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
-    """URL and `engine_kwargs` for Optuna's `RDBStorage`; open it with `Database` first. Raises
-    StudyError: bad URL.
-    """
-    parsed = storage_url(url)
-    return parsed.render_as_string(hide_password=False), engine_arguments(parsed)
 
 
 class Connector:

@@ -12,11 +12,12 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session
 
 from nas_attn.errors import StorageError
-from nas_attn.storage.connection import optuna_engine_arguments
+from nas_attn.storage.connection import engine_arguments
 from nas_attn.storage.database import Database
 from nas_attn.storage.driver_errors import explained, translate_errors
 from nas_attn.storage.outages import Outage, repeatable
@@ -84,10 +85,11 @@ def open_storage(database: Database) -> PatientStorage:
 
 
 def _open(database: Database) -> PatientStorage:
-    address, arguments = optuna_engine_arguments(database.url)
     try:
         with optuna_errors(database):
-            storage = PatientStorage(address, arguments, database.outage)
+            storage = PatientStorage(
+                database.url, engine_arguments(make_url(database.url)), database.outage
+            )
     except RuntimeError as error:
         # of a schema of another version
         raise StorageError(

@@ -10,6 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 from made_study import MadeStudy, everywhere, recommended, usual
+from sqlalchemy import make_url
 
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.answer_text import rows
@@ -18,7 +19,7 @@ from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import dashboard
 from nas_attn.report.dashboard import BELOW, study_note
-from nas_attn.storage.connection import optuna_engine_arguments
+from nas_attn.storage.connection import engine_arguments
 from nas_attn.storage.database import Database
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -31,8 +32,8 @@ def publish(study: optuna.Study, made: Snapshot) -> None:
 
 def storage(folder: Path) -> optuna.storages.RDBStorage:
     with Database(f"sqlite:///{folder / 'optuna.db'}") as database:
-        url, arguments = optuna_engine_arguments(database.url)
-    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        arguments = engine_arguments(make_url(database.url))
+    return optuna.storages.RDBStorage(database.url, engine_kwargs=arguments)
 
 
 def optuna_study(folder: Path, trials: int) -> optuna.Study:

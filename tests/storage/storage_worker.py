@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Callable
 
+from sqlalchemy import make_url
+
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import StorageError
 from nas_attn.space.placement import BARE, Assignment, Placement
-from nas_attn.storage.connection import optuna_engine_arguments
+from nas_attn.storage.connection import engine_arguments
 from nas_attn.storage.database import Database
 from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Run
@@ -26,9 +28,9 @@ def search(url: str, trials: str) -> None:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with Database(url) as database:
-        address, arguments = optuna_engine_arguments(url)
+        arguments = engine_arguments(make_url(url))
         with database.creating():
-            storage = optuna.storages.RDBStorage(address, engine_kwargs=arguments)
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
             study = optuna.create_study(study_name="digits", storage=storage, load_if_exists=True)
             store = database.create_study("digits", recipe="{}", versions={})
         for _ in range(int(trials)):

@@ -16,12 +16,12 @@ import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from storage_worker import search
 
 from nas_attn.errors import StorageAway, StorageError
 from nas_attn.storage import connection, outages, preparing, tables
-from nas_attn.storage.connection import optuna_engine_arguments
+from nas_attn.storage.connection import engine_arguments
 from nas_attn.storage.database import Database
 from nas_attn.system.waiting import reporting
 
@@ -73,8 +73,8 @@ def test_many_processes_share_a_new_database_with_optuna(url: str, processes: in
         assert [row.trial for row in rows] == list(range(trials))
         assert all(row.state == "scored" for row in rows)
         assert database.study("digits").held() == []
-    address, arguments = optuna_engine_arguments(url)
-    storage = optuna.storages.RDBStorage(address, engine_kwargs=arguments)
+    arguments = engine_arguments(make_url(url))
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     found = optuna.load_study(study_name="digits", storage=storage).trials
     if url.startswith("sqlite"):
         with storage.engine.connect() as tuned:
@@ -413,8 +413,8 @@ def test_our_tables_come_into_a_database_that_optuna_made(url: str) -> None:
     plain.engine.dispose()
     with Database(url) as database:
         database.create_study("ours", recipe="{}", versions={})
-    address, arguments = optuna_engine_arguments(url)
-    storage = optuna.storages.RDBStorage(address, engine_kwargs=arguments)
+    arguments = engine_arguments(make_url(url))
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     assert optuna.get_all_study_names(storage) == ["theirs"]
     optuna.delete_study(study_name="theirs", storage=storage)
     assert optuna.get_all_study_names(storage) == []

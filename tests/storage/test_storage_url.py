@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine, make_url
 
 from nas_attn.errors import StorageAway, StorageError, StudyError
-from nas_attn.storage.connection import optuna_engine_arguments
+from nas_attn.storage.connection import engine_arguments
 from nas_attn.storage.database import Database
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import network_filesystem, shown_url, storage_url
@@ -144,7 +144,7 @@ def test_a_relative_url_stays_the_same_file_elsewhere(
         (tmp_path / "sub").mkdir()
         monkeypatch.chdir(tmp_path / "sub")
         assert database.path == tmp_path / "here.db"
-        assert optuna_engine_arguments(database.url)[0] == database.url
+        assert storage_url(database.url) == make_url(database.url)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no users on this system")
@@ -304,9 +304,9 @@ def test_a_copy_taken_while_another_process_writes_is_whole(
 
 
 def test_a_copy_holds_optunas_tables_too(here: Database, filled: StudyStore, target: Path) -> None:
-    address, arguments = optuna_engine_arguments(here.url)
+    arguments = engine_arguments(make_url(here.url))
     study = optuna.create_study(
-        study_name="digits", storage=optuna.storages.RDBStorage(address, engine_kwargs=arguments)
+        study_name="digits", storage=optuna.storages.RDBStorage(here.url, engine_kwargs=arguments)
     )
     study.tell(study.ask(), 0.5)
     # A bare copy of the file would miss this: it is still in the log.
