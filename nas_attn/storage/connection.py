@@ -121,10 +121,11 @@ class Connector:
             for statement in statements:
                 connection.execute(statement)
 
-    def rows(self, kind: type[T], query: sa.Executable) -> list[T]:
-        """The records that a query finds."""
+    def rows(self, kind: type[T], query: sa.Executable, *, within: str = "") -> list[T]:
+        """The records that a query finds. The field `within` is a record of the same row."""
         with self.read() as connection:
-            return read_all(kind, connection.execute(query).mappings())
+            rows = connection.execute(query).mappings()
+            return read_all(kind, [{**row, within: dict(row)} for row in rows])
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

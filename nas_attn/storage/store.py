@@ -29,7 +29,7 @@ from nas_attn.storage.connection import Connector
 from nas_attn.storage.outages import repeatable
 from nas_attn.storage.records import CandidateRow, Score, Session, SplitReading, StoredScore
 from nas_attn.storage.rows import Lease, Run, read_all
-from nas_attn.storage.work import WAITING, Leases, RunQueue, WorkerBook, given
+from nas_attn.storage.work import WAITING, Leases, RunQueue, StudyPart, WorkerBook, given
 
 # Optuna's own tables: its storage takes longer to load than the query to run.
 TOLD_VALUES = sql_text(
@@ -45,14 +45,14 @@ FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
 _document = tables.DocumentTable
 
 
-class Documents:
+class Documents(StudyPart):
     """A study's documents of one kind, by name. Only their writers and readers know the structure
     of the JSON texts.
     """
 
-    def __init__(self, connector: Connector, study_id: int, kind: str) -> None:
-        self._connector = connector
-        self._mine = {"study_id": study_id, "kind": kind}
+    def __init__(self, connector: Connector, id: int, name: str, *, kind: str) -> None:
+        super().__init__(connector, id, name)
+        self._kind = kind
 
     @repeatable
     def put(self, name: str, content: str) -> None:
@@ -69,28 +69,28 @@ class Documents:
         """
         with self._connector.write() as connection:
             connection.execute(self._new(name, content).on_conflict_do_nothing())
-            return str(connection.scalar(self._select(name)))
+            return str(connection.scalar(self._content(name)))
 
     @repeatable
     def get(self, name: str) -> str | None:
         """A document; None if there is none."""
         with self._connector.read() as connection:
-            content: str | None = connection.scalar(self._select(name))
+            content: str | None = connection.scalar(self._content(name))
         return content
 
     @repeatable
     def all(self) -> dict[str, str]:
         """Name -> document, by name."""
         columns = (_document.name, _document.content)
-        query = select(*columns).filter_by(**self._mine).order_by(_document.name)
+        query = self._select(*columns, kind=self._kind).order_by(_document.name)
         with self._connector.read() as connection:
             return dict(connection.execute(query).all())
 
     def _new(self, name: str, content: str) -> Any:
-        return self._connector.insert(_document).values(**self._mine, name=name, content=content)
+        return self._insert(_document, kind=self._kind, name=name, content=content)
 
-    def _select(self, name: str) -> Any:
-        return select(_document.content).filter_by(**self._mine, name=name)
+    def _content(self, name: str) -> Any:
+        return self._select(_document.content, kind=self._kind, name=name)
 
 
 class StudyStore(Leases):
@@ -115,7 +115,7 @@ class StudyStore(Leases):
         self, connector: Connector, row: tables.StudyTable, versions: Mapping[str, str]
     ) -> None:
         """`versions`: library -> version at creation, as in the row."""
-        super().__init__(connector, id=row.id, name=row.name)
+        super().__init__(connector, row.id, row.name)
         # the recipe as JSON, frozen at creation
         self.recipe = row.recipe
         self.versions = versions
@@ -123,25 +123,25 @@ class StudyStore(Leases):
         self.created_at = row.created_at
         # at which state of the tables they were read; whether of other devices -> sessions
         self._sessions: tuple[object, dict[bool, list[Session]]] = (None, {})
-        documents = partial(Documents, connector, row.id)
-        self.queue = RunQueue(connector, row.id, self._fenced)
-        self.workers = WorkerBook(connector, row.id)
+        documents = partial(Documents, connector, row.id, row.name)
+        self.queue = RunQueue(connector, row.id, row.name)
+        self.workers = WorkerBook(connector, row.id, row.name)
         # training protocols by name: the training and the data as JSON
-        self.protocols = documents("protocol")
+        self.protocols = documents(kind="protocol")
         # Number (and name, of another network) -> place of a trained one; empty: it is lost.
-        self.backbones = documents("backbone")
+        self.backbones = documents(kind="backbone")
         # name of weights -> why they are missing; empty: they exist
-        self.weights_lost = documents("weights_lost")
+        self.weights_lost = documents(kind="weights_lost")
         # name of a run's files -> the points of its training
-        self.curves = documents("curve")
+        self.curves = documents(kind="curve")
         # training protocol -> the labels behind its results per image
-        self.labels = documents("labels")
+        self.labels = documents(kind="labels")
         # number of a validation -> its networks and comparisons
-        self.validations = documents("validation")
+        self.validations = documents(kind="validation")
         # kind of device (and protocol, where it computes otherwise) -> `records.Arithmetic`
-        self.arithmetics = documents("arithmetic")
+        self.arithmetics = documents(kind="arithmetic")
         # what its images are (`training.images`), by how the data are read and divided
-        self.images = documents("images")
+        self.images = documents(kind="images")
 
     @property
     @repeatable
@@ -199,7 +199,7 @@ class StudyStore(Leases):
             again: keys of scored candidates that lack a latency now; they run until they have one.
         """
         pinned = update(tables.StudyTable).filter_by(id=self._id)
-        scored = update(tables.CandidateTable).filter_by(study_id=self._id, state="scored")
+        scored = self._update(tables.CandidateTable, state="scored")
         lacking = scored.where(tables.CandidateTable.key.in_(again))
         self._connector.execute(
             pinned.values(fingerprint=fingerprint), lacking.values(state="running")
@@ -218,7 +218,7 @@ class StudyStore(Leases):
         parts = []
         with self._connector.read() as connection:
             for column in columns:
-                query = select(column, func.count()).filter_by(study_id=self._id)
+                query = self._select(column, func.count())
                 by_value = query.group_by(column).order_by(column)
                 parts += [f"{column} {value} {n}" for value, n in connection.execute(by_value)]
         return ", ".join(parts)
@@ -248,8 +248,8 @@ class StudyStore(Leases):
         Raises:
             LeaseLost: another worker has taken over; nothing is written.
         """
-        new = self._connector.insert(tables.CandidateTable).values(
-            study_id=self._id,
+        new = self._insert(
+            tables.CandidateTable,
             key=key,
             placement=str(placement),
             trial=trial,
@@ -275,7 +275,7 @@ class StudyStore(Leases):
 
     def _candidates(self, **which: str) -> list[CandidateRow]:
         candidate = tables.CandidateTable
-        query = select(candidate).filter_by(study_id=self._id, **which)
+        query = self._select(candidate, **which)
         return self._connector.rows(CandidateRow, query.order_by(candidate.trial, candidate.key))
 
     @repeatable
@@ -283,7 +283,7 @@ class StudyStore(Leases):
         """Stores a candidate's cost. Raises LeaseLost: another worker has taken over; nothing is
         written.
         """
-        of_candidate = update(tables.CandidateTable).filter_by(study_id=self._id, key=key)
+        of_candidate = self._update(tables.CandidateTable, key=key)
         with self._fenced(lease) as connection:
             connection.execute(of_candidate.values(costs=json.dumps(dict(cost))))
 
@@ -305,12 +305,11 @@ class StudyStore(Leases):
             LeaseLost: another worker has taken over; nothing is written.
         """
         assert state in FINAL_STATES
-        mine = {"study_id": self._id, "key": key}
-        running = update(tables.CandidateTable).filter_by(**mine, state="running")
+        running = self._update(tables.CandidateTable, key=key, state="running")
         # one that was measured again ended before
         ended_at = func.coalesce(tables.CandidateTable.finished_at, self._connector.clock)
-        waiting = update(tables.RunTable).filter_by(
-            **mine, state=WAITING, protocol=SEARCH, purpose=SEARCH
+        waiting = self._update(
+            tables.RunTable, key=key, state=WAITING, protocol=SEARCH, purpose=SEARCH
         )
         with self._fenced(lease) as connection:
             ended = connection.execute(
@@ -332,13 +331,12 @@ class StudyStore(Leases):
         both = {**asdict(run), **asdict(score)}
         row = {name: value for name, value in both.items() if name in columns}
         row |= {
-            "study_id": self._id,
             "metrics": json.dumps(dict(score.metrics)),
             "owner": lease.owner,
             "recorded_at": self._connector.clock,
         }
         with self._fenced(lease) as connection:
-            new = self._connector.insert(tables.ScoreTable).values(row)
+            new = self._insert(tables.ScoreTable, **row)
             identity = list(tables.ScoreTable.__table__.primary_key)
             connection.execute(new.on_conflict_do_update(index_elements=identity, set_=row))
 
@@ -364,13 +362,9 @@ class StudyStore(Leases):
         score = tables.ScoreTable
         wanted = {"correct": with_correct, "answers": with_answers}
         columns = [column for column in score.__table__.c if wanted.get(column.name, True)]
-        query = select(*columns).filter_by(
-            study_id=self._id, **given(key=key, protocol=protocol, rung=rung)
-        )
+        query = self._select(*columns, **given(key=key, protocol=protocol, rung=rung))
         order = (score.key, score.protocol, score.seed, score.backbone, score.rung)
-        with self._connector.read() as connection:
-            rows = connection.execute(query.order_by(*order)).mappings()
-            return read_all(StoredScore, ({**row, "score": dict(row)} for row in rows))
+        return self._connector.rows(StoredScore, query.order_by(*order), within="score")
 
     @repeatable
     def run_times(self, key: str | None = None) -> list[tuple[int, float]]:
@@ -378,9 +372,8 @@ class StudyStore(Leases):
         does; of one network, or of all.
         """
         score = tables.ScoreTable
-        query = select(func.max(score.epochs), func.sum(score.wall_s)).filter_by(
-            study_id=self._id, protocol=SEARCH, **given(key=key)
-        )
+        columns = (func.max(score.epochs), func.sum(score.wall_s))
+        query = self._select(*columns, protocol=SEARCH, **given(key=key))
         by_run = query.group_by(score.key, score.seed, score.backbone)
         with self._connector.read() as connection:
             return list(connection.execute(by_run))
@@ -396,7 +389,6 @@ class StudyStore(Leases):
     def add_session(self, session: Session, *, owner: str) -> None:
         """Stores a latency session of a worker, once."""
         row = {
-            "study_id": self._id,
             "started_at": session.started_at,
             "document": json.dumps(asdict(session)),
         }
@@ -415,8 +407,8 @@ class StudyStore(Leases):
             row: what tells it from others.
             written: what is written with it.
         """
-        if connection.scalar(select(table.id).filter_by(**row)) is None:
-            connection.execute(self._connector.insert(table).values({**row, **written}))
+        if connection.scalar(self._select(table.id, **row)) is None:
+            connection.execute(self._insert(table, **row, **written))
 
     def sessions(self, *, elsewhere: bool = False) -> list[Session]:
         """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of
@@ -430,14 +422,12 @@ class StudyStore(Leases):
         changed.
         """
         session = tables.SessionTable
-        mine = session.study_id == self._id
+        count = self._select(func.count(session.id))
         with self._connector.read() as connection:
             pinned = self._row(connection).fingerprint
-            state = connection.scalar(select(func.count()).where(mine)), pinned
+            state = connection.scalar(count), pinned
             if state != self._sessions[0]:
-                query = (
-                    select(session.document).where(mine).order_by(session.started_at, session.id)
-                )
+                query = self._select(session.document).order_by(session.started_at, session.id)
                 sessions: dict[bool, list[Session]] = {True: [], False: []}
                 for one in read_all(Json[Session], connection.scalars(query)):
                     sessions[pinned not in (None, json.dumps(asdict(one.fingerprint)))].append(one)
@@ -462,7 +452,6 @@ class StudyStore(Leases):
             LeaseLost: another worker has taken over; nothing is written.
         """
         row = {
-            "study_id": self._id,
             "run": run,
             "artifact": artifact,
             "sha256": sha256,
@@ -488,7 +477,7 @@ class StudyStore(Leases):
 
     def _checkpoints(self, **which: str) -> list[tables.CheckpointTable]:
         table = tables.CheckpointTable
-        query = select(table).filter_by(study_id=self._id, **which).order_by(table.id.desc())
+        query = self._select(table, **which).order_by(table.id.desc())
         with self._connector.read() as connection:
             return list(orm.Session(connection).scalars(query))
 
@@ -510,7 +499,7 @@ class StudyStore(Leases):
     @repeatable
     def _log_test_reading(self, reason: str, now: float | None) -> None:
         """`now`: tells one reading from another, and is the same each time it is repeated."""
-        row = {"study_id": self._id, "read_at": now, "reason": reason}
+        row = {"read_at": now, "reason": reason}
         with self._connector.write() as connection:
             self._add_once(connection, tables.TestReadingTable, row, {})
 
@@ -518,5 +507,5 @@ class StudyStore(Leases):
     def test_readings(self) -> list[SplitReading]:
         """Every use of the test split, the oldest first."""
         reading = tables.TestReadingTable
-        query = select(reading).filter_by(study_id=self._id).order_by(reading.id)
+        query = self._select(reading).order_by(reading.id)
         return self._connector.rows(SplitReading, query)

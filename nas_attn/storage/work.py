@@ -8,8 +8,8 @@ clock decides.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from nas_attn.errors import LeaseLost, OperationError
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector
 from nas_attn.storage.outages import repeatable
-from nas_attn.storage.rows import Lease, Run, RunRow, WorkerRow, read_all
+from nas_attn.storage.rows import Lease, Run, RunRow, WorkerRow
 from nas_attn.system.processes import is_dead
 from nas_attn.system.waiting import Interrupted
 
@@ -38,13 +38,39 @@ def given(**values: object) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-class Leases:
-    """The leases of one study; a part of `StudyStore`."""
+class StudyPart:
+    """What a study has in its tables; statements of it are about this study only."""
 
-    def __init__(self, connector: Connector, *, id: int, name: str) -> None:
+    def __init__(self, connector: Connector, id: int, name: str) -> None:
         self._connector = connector
         self._id = id
         self.name = name
+
+    def _select(self, *columns: Any, **equal: object) -> sa.Select[Any]:
+        return sa.select(*columns).filter_by(study_id=self._id, **equal)
+
+    def _update(self, table: type[tables.Base], **equal: object) -> sa.Update:
+        return sa.update(table).filter_by(study_id=self._id, **equal)
+
+    def _insert(self, table: type[tables.Base], **values: object) -> Any:
+        return self._connector.insert(table).values(study_id=self._id, **values)
+
+    @contextmanager
+    def _fenced(self, lease: Lease) -> Iterator[sa.Connection]:
+        """A transaction in which the lease is certainly ours: no other worker can take it before
+        the end.
+        """
+        with self._connector.write() as connection:
+            row = self._select(_lease.number, **asdict(lease), released=False)
+            if connection.scalar(row.with_for_update()) is None:
+                raise LeaseLost(
+                    f"study '{self.name}': '{lease.resource}' has been taken over by another worker"
+                )
+            yield connection
+
+
+class Leases(StudyPart):
+    """The leases of one study; a part of `StudyStore`."""
 
     @property
     def is_local(self) -> bool:
@@ -56,25 +82,24 @@ class Leases:
         """Takes a resource that is free, or whose holder is gone; None while another worker holds
         it. A holder that asks again gets what it has.
         """
-        mine = {"study_id": self._id, "resource": resource}
+        free = self._insert(_lease, resource=resource, owner="", number=0, released=True)
+        query = self._select(_lease, resource=resource).with_for_update()
         with self._connector.write() as connection:
-            free = self._connector.insert(_lease).values(**mine, owner="", number=0, released=True)
             connection.execute(free.on_conflict_do_nothing())
-            query = sa.select(_lease).filter_by(**mine).with_for_update()
             there = connection.execute(query).one()
             if there.owner == owner and not there.released:
                 return Lease(resource, owner, there.number)
             if not there.released and not self._is_gone(connection, there):
                 return None
             lease = Lease(resource, owner, there.number + 1)
-            taken = sa.update(_lease).filter_by(**mine)
+            taken = self._update(_lease, resource=resource)
             connection.execute(taken.values(owner=owner, number=lease.number, released=False))
         return lease
 
     @repeatable
     def release(self, lease: Lease) -> None:
         """Gives a resource back; does nothing if the lease is no longer held."""
-        held = sa.update(_lease).filter_by(**self._mine(lease))
+        held = self._update(_lease, **asdict(lease), released=False)
         self._connector.execute(held.values(released=True))
 
     @contextmanager
@@ -108,8 +133,7 @@ class Leases:
 
     @repeatable
     def _not_given_back(self) -> list[tuple[Lease, bool]]:
-        of_study = sa.select(_lease).filter_by(study_id=self._id, released=False)
-        query = of_study.order_by(_lease.resource)
+        query = self._select(_lease, released=False).order_by(_lease.resource)
         with self._connector.read() as connection:
             return [
                 (Lease(row.resource, row.owner, row.number), self._is_gone(connection, row))
@@ -118,8 +142,7 @@ class Leases:
 
     def _is_gone(self, connection: sa.Connection, lease: sa.Row[Any]) -> bool:
         """Whether a lease's holder works no more, as far as this process can know."""
-        columns = sa.select(_worker.seen_at, _worker.left_at)
-        of_owner = columns.filter_by(study_id=self._id, owner=lease.owner)
+        of_owner = self._select(_worker.seen_at, _worker.left_at, owner=lease.owner)
         worker = connection.execute(of_owner).one_or_none()
         if is_dead(lease.owner, local=self.is_local) or (worker and worker.left_at is not None):
             return True
@@ -133,22 +156,6 @@ class Leases:
         # after an outage, each holder must have had the time to give a sign again
         return now - since >= SILENT_S and not self._connector.outage.just_over(SILENT_S)
 
-    def _mine(self, lease: Lease) -> dict[str, Any]:
-        return {"study_id": self._id, **asdict(lease), "released": False}
-
-    @contextmanager
-    def _fenced(self, lease: Lease) -> Iterator[sa.Connection]:
-        """A transaction in which the lease is certainly ours: no other worker can take it before
-        the end.
-        """
-        with self._connector.write() as connection:
-            row = sa.select(_lease.number).filter_by(**self._mine(lease))
-            if connection.scalar(row.with_for_update()) is None:
-                raise LeaseLost(
-                    f"study '{self.name}': '{lease.resource}' has been taken over by another worker"
-                )
-            yield connection
-
 
 WAITING = "waiting"
 # what changes of a run that is wanted again
@@ -157,18 +164,8 @@ CHANGED = ("purpose", "round", "priority", "state")
 ENDS = frozenset({"done", "pruned", "failed", "withdrawn"})
 
 
-class RunQueue:
+class RunQueue(StudyPart):
     """The runs of one study. Made by `StudyStore.queue`."""
-
-    def __init__(
-        self,
-        connector: Connector,
-        study_id: int,
-        fenced: Callable[[Lease], AbstractContextManager[sa.Connection]],
-    ) -> None:
-        self._connector = connector
-        self._id = study_id
-        self._fenced = fenced
 
     @repeatable
     def want(self, runs: Iterable[Run]) -> None:
@@ -176,11 +173,11 @@ class RunQueue:
         withdrawn one waits again.
         """
         identity = ["study_id", "key", "protocol", "seed", "backbone"]
-        entered = {"study_id": self._id, "state": WAITING, "reason": "", "attempts": 0}
+        entered = {"state": WAITING, "reason": "", "attempts": 0}
         statements = []
         for run in runs:
             row = {**asdict(run), "placement": str(run.placement)}
-            new = self._connector.insert(_run).values(**entered, **row)
+            new = self._insert(_run, **entered, **row)
             more = sa.and_(_run.state == WAITING, _run.priority < run.priority)
             wanted = {name: new.excluded[name] for name in CHANGED}
             again = sa.or_(more, _run.state == "withdrawn")
@@ -214,17 +211,15 @@ class RunQueue:
         return self._read(sa.true(), id=number)[0]
 
     def _read(self, which: sa.ColumnElement[bool], **values: object) -> list[RunRow]:
-        query = sa.select(_run).where(which).filter_by(study_id=self._id, **values)
-        with self._connector.read() as connection:
-            rows = connection.execute(query.order_by(_run.priority.desc(), _run.id)).mappings()
-            return read_all(RunRow, ({**row, "run": dict(row)} for row in rows))
+        query = self._select(_run, **values).where(which)
+        ordered = query.order_by(_run.priority.desc(), _run.id)
+        return self._connector.rows(RunRow, ordered, within="run")
 
     @repeatable
     def counts(self) -> dict[tuple[str, str], int]:
         """(purpose, state) -> runs."""
         columns = (_run.purpose, _run.state)
-        query = sa.select(*columns, sa.func.count()).filter_by(study_id=self._id)
-        query = query.group_by(*columns)
+        query = self._select(*columns, sa.func.count()).group_by(*columns)
         with self._connector.read() as connection:
             return {(purpose, state): count for purpose, state, count in connection.execute(query)}
 
@@ -261,14 +256,14 @@ class RunQueue:
     @repeatable
     def again(self, numbers: Collection[int]) -> None:
         """Lets ended runs wait again."""
-        again = sa.update(_run).filter_by(study_id=self._id).where(_run.id.in_(numbers))
+        again = self._update(_run).where(_run.id.in_(numbers))
         self._connector.execute(
             again.values(state=WAITING, reason="", attempts=0, finished_at=None)
         )
 
     def _change(self, row: RunRow, lease: Lease, **values: object) -> None:
         with self._fenced(lease) as connection:
-            waiting = sa.update(_run).filter_by(study_id=self._id, id=row.id, state=WAITING)
+            waiting = self._update(_run, id=row.id, state=WAITING)
             connection.execute(waiting.values(values))
 
 
@@ -281,12 +276,8 @@ NO_DEVICE = ""
 TRAINS = _worker.device != NO_DEVICE
 
 
-class WorkerBook:
+class WorkerBook(StudyPart):
     """The workers of one study. Made by `StudyStore.workers`."""
-
-    def __init__(self, connector: Connector, study_id: int) -> None:
-        self._connector = connector
-        self._id = study_id
 
     @repeatable
     def here(self, owner: str, *, device: str, doing: str, waiting: str = "") -> None:
@@ -309,12 +300,9 @@ class WorkerBook:
             "left_at": None,
             "ending": None,
         }
-        identity = {"study_id": self._id, "owner": owner}
-        new = self._connector.insert(_worker).values(
-            **identity, **row, began_at=clock, since=clock, seen_at=clock
-        )
+        new = self._insert(_worker, owner=owner, **row, began_at=clock, since=clock, seen_at=clock)
         self._connector.execute(
-            new.on_conflict_do_update(index_elements=list(identity), set_=changed)
+            new.on_conflict_do_update(index_elements=["study_id", "owner"], set_=changed)
         )
 
     @repeatable
@@ -323,7 +311,7 @@ class WorkerBook:
         nothing if that is recorded already.
         """
         assert ending in (HAS_LEFT, LOST)
-        here = sa.update(_worker).filter_by(study_id=self._id, owner=owner, left_at=None)
+        here = self._update(_worker, owner=owner, left_at=None)
         self._connector.execute(
             here.values(left_at=self._connector.clock, ending=ending, waiting="")
         )
@@ -333,8 +321,7 @@ class WorkerBook:
         """How many workers are here; where none is, how many were when the last one came. At least
         one.
         """
-        columns = (_worker.began_at, _worker.left_at)
-        query = sa.select(*columns).where(_worker.study_id == self._id, TRAINS)
+        query = self._select(_worker.began_at, _worker.left_at).where(TRAINS)
         with self._connector.read() as connection:
             spans = [(row.began_at, row.left_at) for row in connection.execute(query)]
         here = sum(left_at is None for _, left_at in spans)
@@ -352,6 +339,5 @@ class WorkerBook:
             (now - _worker.since).label("at_it_s"),
             sa.case((now > _worker.seen_at, now - _worker.seen_at), else_=0.0).label("silent_s"),
         )
-        here = sa.select(_worker).filter_by(study_id=self._id, left_at=None)
-        by_age = here.add_columns(*spans).order_by(_worker.began_at, _worker.owner)
-        return self._connector.rows(WorkerRow, by_age)
+        here = self._select(_worker, left_at=None).add_columns(*spans)
+        return self._connector.rows(WorkerRow, here.order_by(_worker.began_at, _worker.owner))
