@@ -230,10 +230,8 @@ def weights_run(name: str) -> str:
 
 def kept_runs(store: StudyStore, key: str) -> list[Run]:
     """A network's runs as the target says whose weights are kept: retrained ones first, by seed."""
-    done = [
-        row.run for row in store.queue.rows(key=key, state="done") if row.run.protocol != SEARCH
-    ]
-    done = [run for run in done if is_kept(store, run)]
+    rows = store.queue.rows(key=key, state="done")
+    done = [row.run for row in rows if row.run.protocol != SEARCH and is_kept(store, row.run)]
     return sorted(done, key=lambda run: (run.purpose != RETRAIN, run.seed))
 
 
@@ -246,14 +244,11 @@ def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoin
     """A function that records each point of a run's curve. Points after the checkpoint from which
     it continues are deleted.
     """
-    text = store.curves.get(run.files)
-    points = []
-    if text is not None:
-        points = [EpochPoint(**point) for point in json.loads(text)]
 
     def add(point: EpochPoint) -> None:
-        points[:] = [*(p for p in points if p.epochs < point.epochs), point]
+        points = json.loads(store.curves.get(run.files) or "[]")
+        before = [one for one in points if one["epochs"] < point.epochs]
         store.check(lease)
-        store.curves.put(run.files, json.dumps([asdict(p) for p in points]))
+        store.curves.put(run.files, json.dumps([*before, asdict(point)]))
 
     return add
