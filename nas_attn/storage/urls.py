@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from nas_attn.errors import StudyError, shorten, without_passwords
-from nas_attn.system.importing import installing
 from nas_attn.system.paths import user_path
 
 _NETWORK = re.compile(
@@ -77,8 +75,6 @@ def storage_url(text: str) -> URL:
         return _sqlite_url(text, url, shown)
     if url.drivername not in ("postgresql", "postgresql+psycopg") or not url.database:
         raise StudyError(f"storage '{shown}' names no database of the two kinds: {URL_FORMS}")
-    if find_spec("psycopg") is None:
-        raise StudyError(f"storage '{shown}' needs psycopg: {installing('postgres')}")
     return url.set(drivername="postgresql+psycopg")
 
 
