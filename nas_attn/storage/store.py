@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from pydantic import Json
-from sqlalchemy import Connection, delete, func, orm, select, update
+from sqlalchemy import Connection, delete, func, orm, update
 from sqlalchemy import text as sql_text
 
 from nas_attn.errors import StorageError
@@ -487,21 +487,12 @@ class StudyStore(Leases):
         mine = delete(tables.CheckpointTable).filter_by(study_id=self._id, id=row.id)
         self._connector.execute(mine)
 
+    @repeatable
     def log_test_reading(self, reason: str) -> None:
-        """Logs, before the test split is read, that it is read and for what."""
-        self._log_test_reading(reason, self._now())
-
-    @repeatable
-    def _now(self) -> float | None:
-        with self._connector.read() as connection:
-            return connection.scalar(select(self._connector.clock))
-
-    @repeatable
-    def _log_test_reading(self, reason: str, now: float | None) -> None:
-        """`now`: tells one reading from another, and is the same each time it is repeated."""
-        row = {"read_at": now, "reason": reason}
+        """Logs, before the test split is read, that it is read and for what; once for each."""
         with self._connector.write() as connection:
-            self._add_once(connection, tables.TestReadingTable, row, {})
+            read_at = {"read_at": self._connector.clock}
+            self._add_once(connection, tables.TestReadingTable, {"reason": reason}, read_at)
 
     @repeatable
     def test_readings(self) -> list[SplitReading]:

@@ -309,8 +309,7 @@ class Workbench:
             if (stored.score.seed, stored.backbone) == (run.seed, run.backbone):
                 return stored.score
         reason = f"{run.purpose} {run.files}"
-        if reason not in {reading.reason for reading in self.store.test_readings()}:
-            self.store.log_test_reading(reason)
+        self.store.log_test_reading(reason)
         resolved = self.plan.resolved(run.placement)
         job = replace(self._job(run, resolved, lease, NO_CALLBACKS), reason=reason)
         with own_fault("testing it", self.device):

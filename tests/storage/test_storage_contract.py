@@ -558,6 +558,7 @@ class StoreContract:
         store.labels.put("own", "not a protocol")
         store.log_test_reading("validate of stage1=se")
         store.log_test_reading("retrain")
+        store.log_test_reading("validate of stage1=se")
         assert (store.settings.published, other.settings.published) == ("b", None)
         assert (store.protocols.all(), store.protocols.get("else"), other.protocols.all()) == (
             {"own": "longer"},

@@ -13,8 +13,7 @@ from nas_attn.storage.store import Documents, StudyStore
 from nas_attn.storage.work import Leases, RunQueue, WorkerBook
 
 OF_ITSELF = {
-    # Their transactions are marked: the arguments of these tell one attempt from another.
-    "log_test_reading",
+    # Its transaction is marked: the number tells one attempt from another.
     "delete_study",
     # What they read is read by one call that is marked.
     "sessions",
