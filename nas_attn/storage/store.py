@@ -121,8 +121,8 @@ class StudyStore(Leases):
         self.versions = versions
         # Unix seconds by the database's clock
         self.created_at = row.created_at
-        # at which state of the tables they were read; whether of other devices -> sessions
-        self._sessions: tuple[object, dict[bool, list[Session]]] = (None, {})
+        # read again when there are more
+        self._sessions: list[Session] = []
         documents = partial(Documents, connector, row.id, row.name)
         self.queue = RunQueue(connector, row.id, row.name)
         self.workers = WorkerBook(connector, row.id, row.name)
@@ -410,29 +410,22 @@ class StudyStore(Leases):
         if connection.scalar(self._select(table.id, **row)) is None:
             connection.execute(self._insert(table, **row, **written))
 
+    @repeatable
     def sessions(self, *, elsewhere: bool = False) -> list[Session]:
         """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of
         all others.
         """
-        return self._sessions_read()[elsewhere]
-
-    @repeatable
-    def _sessions_read(self) -> dict[bool, list[Session]]:
-        """(False: of the pinned device, True: of others) -> sessions; read again when they have
-        changed.
-        """
         session = tables.SessionTable
-        count = self._select(func.count(session.id))
+        query = self._select(session.document).order_by(session.started_at, session.id)
         with self._connector.read() as connection:
             pinned = self._row(connection).fingerprint
-            state = connection.scalar(count), pinned
-            if state != self._sessions[0]:
-                query = self._select(session.document).order_by(session.started_at, session.id)
-                sessions: dict[bool, list[Session]] = {True: [], False: []}
-                for one in read_all(Json[Session], connection.scalars(query)):
-                    sessions[pinned not in (None, json.dumps(asdict(one.fingerprint)))].append(one)
-                self._sessions = state, sessions
-        return self._sessions[1]
+            if connection.scalar(self._select(func.count(session.id))) != len(self._sessions):
+                self._sessions = read_all(Json[Session], connection.scalars(query))
+        return [
+            one
+            for one in self._sessions
+            if (pinned not in (None, json.dumps(asdict(one.fingerprint)))) == elsewhere
+        ]
 
     @repeatable
     def add_checkpoint(

@@ -15,8 +15,7 @@ from nas_attn.storage.work import Leases, RunQueue, WorkerBook
 OF_ITSELF = {
     # Its transaction is marked: the number tells one attempt from another.
     "delete_study",
-    # What they read is read by one call that is marked.
-    "sessions",
+    # What they read is read by calls that are marked.
     "studies",
     "held",
     "left",
