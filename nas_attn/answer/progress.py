@@ -157,9 +157,6 @@ def _best(opened: OpenStudy) -> str:
     objective = opened.recipe.objectives[leads]
     values = opened.store.told_values(leads)
     if not values:
-        # its trials are gone, and the book says how
-        values = [told[leads] for told in opened.book.values().values()]
-    if not values:
         return ""
     best = min(values, key=lambda value: minimised([objective], [value]))
     lower = " (lower is better)" if lower_is_better(objective) else ""
