@@ -96,10 +96,6 @@ class TrialBook:
         """All trials, by number; not copies."""
         return self.study.get_trials(deepcopy=False)
 
-    def values(self) -> dict[int, tuple[float, ...]]:
-        """Number -> values that Optuna was told, of the trials that have some."""
-        return {t.number: tuple(t.values) for t in self.all() if t.state == TrialState.COMPLETE}
-
     def enqueue(self, values: Mapping[str, str], attributes: Mapping[str, Any]) -> None:
         """Enqueues a placement of the space, by its values, or another one, by the attribute
         OUTSIDE; unless it is a trial already.

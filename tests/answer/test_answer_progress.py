@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy as sa
 from command_line import Nas
 from made_study import recipe, usual
+from told_values import told
 
 from nas_attn.answer.progress import (
     Progress,
@@ -152,7 +153,7 @@ def test_the_best_so_far_is_of_the_metric_also_after_a_cost(table: Path) -> None
     changes = {"objectives": ["params", "score"], "search.trials": 4, "search.confirm_seeds": 0}
     opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
     taking_part.work(opened, taking_part.Options(say=lambda line: None))
-    best = max(score for _, score in opened.book.values().values())
+    best = max(score for _, score in told(opened.book).values())
     assert overview(opened).progress.best == named("score", best)
 
 

@@ -43,6 +43,7 @@ from hypothesis.stateful import (
 )
 from hypothesis.strategies import floats, integers, sampled_from
 from optuna.trial import TrialState
+from told_values import told
 
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe
@@ -339,7 +340,7 @@ class Faults(RuleBasedStateMachine):
         tally["sequences"] += 1
         store, said = database.study("faults"), self._said()
         rows, book = store.candidates(), TrialBook(database, "faults")
-        values = book.values()
+        values = told(book)
         book.close()
         assert sorted(row.trial for row in rows) == sorted({row.trial for row in rows}), (
             "every number once"

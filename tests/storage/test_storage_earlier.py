@@ -21,6 +21,7 @@ from command_line import (
     nas,  # noqa: F401
 )
 from materials import photographs
+from told_values import told
 
 from nas_attn.errors import StorageError
 from nas_attn.recipe.reading import frozen_recipe
@@ -119,7 +120,7 @@ def test_an_earlier_study_goes_on_where_it_was(earlier: Path) -> None:
     options = taking_part.Options(threads=1, say=lambda line: None)
     assert taking_part.work(opened, options) == "complete"
     publishing.publish(opened)
-    assert len(opened.book.values()) == 4
+    assert len(told(opened.book)) == 4
     (trained,) = [score for score in opened.store.scores() if score.key.startswith("0fff556d")]
     assert trained.score.epochs == 30
     opened.book.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from plans_made import plan_recipe
+from told_values import told
 
 from nas_attn.errors import NasAttnWarning, Unmeasurable
 from nas_attn.latency.machine import fingerprint
@@ -87,7 +88,7 @@ def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(
         stop.set()
         worker.join()
     assert opened.store.candidate(row.key).state == "scored"
-    assert opened.book.values()[row.trial][1] == pytest.approx(
+    assert told(opened.book)[row.trial][1] == pytest.approx(
         estimate(opened.store.sessions())[row.key].ratio
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from command_line import Nas, nas  # noqa: F401
+from told_values import told
 
 import nas_attn as na
 from nas_attn.errors import StudyError
@@ -103,9 +104,9 @@ def test_a_wider_space_goes_on_with_all_that_was_trained(searched: Path, nas: Na
     scores = [stored.score for stored in new.store.scores()]
     assert all(stored.score in scores for stored in old.store.scores())
     # Latencies may differ: they are estimated with the new study's sessions beside the old ones
-    told = new.book.values()
-    for trial, (accuracy, _) in old.book.values().items():
-        assert told[trial][0] == pytest.approx(accuracy)
+    values = told(new.book)
+    for trial, (accuracy, _) in told(old.book).items():
+        assert values[trial][0] == pytest.approx(accuracy)
     sessions = list(new.store.sessions())
     assert all(session in sessions for session in old.store.sessions())
     for row in old.store.candidates():

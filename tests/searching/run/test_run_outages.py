@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from told_values import told
 
 from nas_attn.errors import StudyError
 from nas_attn.recipe.reading import load_recipe
@@ -80,7 +81,7 @@ def check_whole(opened: opening.OpenStudy, folder: Path, again: str = "") -> Non
     rows = opened.store.candidates()
     assert len({row.trial for row in rows}) == len(rows) == TRIALS
     assert all(row.state in ("scored", "pruned") for row in rows)
-    assert opened.book.values().keys() == {row.trial for row in rows if row.state == "scored"}
+    assert told(opened.book).keys() == {row.trial for row in rows if row.state == "scored"}
     assert "RUNNING" not in {trial.state.name for trial in opened.book.all()}
     calls = [line.rsplit("|", 1)[0] for line in (folder / "calls.txt").read_text().splitlines()]
     assert Counter(calls) - Counter(set(calls)) <= Counter([again])
