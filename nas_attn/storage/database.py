@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Json
-from sqlalchemy import Connection, column, delete, func, inspect, orm, select, table
+from sqlalchemy import delete, func, inspect, orm, select, text
 
-from nas_attn.errors import StudyError, did_you_mean
+from nas_attn.errors import StudyError, did_you_mean, few
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, TunedConnection
 from nas_attn.storage.driver_errors import explained
@@ -30,10 +30,8 @@ from nas_attn.system.paths import output_path, whole_file
 
 # in small letters
 _SQLITE_HEADER = b"sqlite format 3\x00"
-# Optuna's table; nas_attn changes only names in it
-_OPTUNA_STUDIES = table("studies", column("study_name"))
-_SHOWN_DIFFERENCES = 5
-_SHOWN_LENGTH = 60
+# in Optuna's table
+_OPTUNAS = text("SELECT study_id FROM studies WHERE study_name = :name")
 
 
 class Database:
@@ -247,7 +245,9 @@ class Database:
         if self.path is not None and not self.path.is_file():
             return False
         with self._connector.read() as connection:
-            return name in _optuna_names(connection)
+            if not inspect(connection).has_table("studies"):
+                return False
+            return connection.execute(_OPTUNAS, {"name": name}).first() is not None
 
     @repeatable
     def stores(self) -> list[StudyStore]:
@@ -258,46 +258,35 @@ class Database:
         return [self.study(name) for name in names]
 
 
-def _optuna_names(connection: Connection) -> set[str]:
-    """The names of all studies in Optuna's tables here."""
-    if not inspect(connection).has_table(_OPTUNA_STUDIES.name):
-        return set()
-    return set(connection.scalars(select(_OPTUNA_STUDIES.c.study_name)))
-
-
 def check_same_recipe(name: str, old: str, new: str) -> None:
     """Raises StudyError, which tells the first differences, if two recipes as JSON differ."""
-    difference = differing_keys(json.loads(old), json.loads(new))
-    if not difference:
-        return
-    shown = ", ".join(difference[:_SHOWN_DIFFERENCES])
-    more = ""
-    if len(difference) > _SHOWN_DIFFERENCES:
-        more = f" and {len(difference) - _SHOWN_DIFFERENCES} more"
-    way_out = (
-        f"give the new one another name, or go on with the old one by `nas-attn resume {name}`"
-    )
-    raise StudyError(f"study '{name}' exists with another recipe ({shown}{more}): {way_out}")
-
-
-def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """The differences of two recipes, `search.trials: 30 -> 60`, sorted by key."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        lines = []
-        for key in sorted(old.keys() | new.keys()):
-            place = f"{prefix}.{key}" if prefix else key
-            lines += differing_keys(old.get(key, _MISSING), new.get(key, _MISSING), place)
-        return lines
-    if old == new:
-        return []
-    return [f"{prefix}: {_shown(old)} -> {_shown(new)}"]
+    before = _by_key(json.loads(old))
+    after = _by_key(json.loads(new))
+    changes = [
+        f"{key}: {_shown(before.get(key, _MISSING))} -> {_shown(after.get(key, _MISSING))}"
+        for key in sorted(before | after)
+        if before.get(key, _MISSING) != after.get(key, _MISSING)
+    ]
+    if changes:
+        way_out = (
+            f"give the new one another name, or go on with the old one by `nas-attn resume {name}`"
+        )
+        shown = few(changes, quote="")
+        raise StudyError(f"study '{name}' exists with another recipe ({shown}): {way_out}")
 
 
 _MISSING = object()
 
 
+def _by_key(value: Any, key: str = "") -> dict[str, Any]:
+    """Dotted key -> value of a recipe."""
+    if not isinstance(value, dict):
+        return {key: value}
+    values: dict[str, Any] = {}
+    for name, inner in value.items():
+        values |= _by_key(inner, f"{key}.{name}" if key else name)
+    return values
+
+
 def _shown(value: Any) -> str:
-    text = "not set" if value is _MISSING else json.dumps(value, sort_keys=True)
-    if len(text) <= _SHOWN_LENGTH:
-        return text
-    return f"{text[: _SHOWN_LENGTH - 1]}…"
+    return "not set" if value is _MISSING else json.dumps(value, sort_keys=True)
