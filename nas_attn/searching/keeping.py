@@ -63,13 +63,10 @@ def sweep_weights(opened: OpenStudy, answer: Answer, keep: str, *, dry_run: bool
         dry_run: only counts.
     """
     now = answer.now
-    wanted = {
-        view.key for view in now.candidates if keep == "all" or (keep == "front" and view.is_bare)
-    }
-    if keep == "front":
-        wanted |= {view.key for view in now.front}
-        taken = (answer.chosen, answer.taken)
-        wanted |= {one.key for one in taken if one is not None}
+    bare = [view for view in now.candidates if view.is_bare]
+    best = [*now.front, *bare, answer.chosen, answer.taken]
+    stay = {"all": now.candidates, "front": best, "none": []}[keep]
+    wanted = {one.key for one in stay if one is not None}
     there = opened.store.all_checkpoints()
     freed = Freed()
     for view in now.candidates:
