@@ -62,8 +62,7 @@ VALIDATION_SHARE = 0.16
 def look_at(root: Path, sources: Sequence[Source]) -> list[Look]:
     """Opens all images and masks; what they show is kept until a file changes."""
     files = [path for source in sources for path in source.files]
-    most = max((source.classes for source in sources), default=0)
-    question = ("looks", LOOK_FORMAT, pillow_version, missing_reader(files), most)
+    question = ("looks", LOOK_FORMAT, pillow_version, missing_reader(files), sources)
     return [Look(**kept) for kept in remembered(root, question, files, sources, _open)]
 
 
@@ -168,20 +167,29 @@ def of(section: DataSection, kind: Kind) -> Inventory | None:
     if found is None or found.sources is None:
         return None
     sources: list[Source] = found.sources.tolist()
-    looks = _fitting(look_at(found.root, sources), section.channels)
+    seen = _seen(found, look_at(found.root, sources), kind, section.channels)
     lacking = missing_reader(found.paths)
-    if lacking and all(look.why == lacking for look in looks):
+    if lacking and all(image.why == lacking for image in seen):
         raise DataError(f"the images of '{found.root}': {lacking}")
-    seen, counts = _seen(found, looks, kind)
-    unreadable = {image.name: printable_name(image.why) for image in seen if image.why}
+    unreadable = {image.name: image.why for image in seen if image.why}
+    if seen and len(unreadable) == len(seen):
+        raise DataError(
+            f"{several(len(seen), 'image')} of '{found.root}' cannot be read"
+            f"{' with their masks' if kind == 'masks' else ''}: all of them; the first,"
+            f" '{seen[0].name}': {unreadable[seen[0].name]}"
+        )
+    readable = [image for image in seen if not image.why]
+    classes = list(map(printable_name, found.classes)) if kind == "classes" else [""]
+    counts = {split: dict.fromkeys(classes, 0) for split in found.splits}
+    for image in readable:
+        counts[image.split][image.label] += 1
     if kind == "classes":
         _check_counts(found, counts, unreadable)
-    readable = [look for look in looks if not look.why]
     of_folder = section.name.startswith("folder:")
     remarks = [
         *image_remarks(seen, grouped=section.groups is not None, by_groups=of_folder),
         *found.remarks,
-        *(_undrawn(found, looks) if kind == "masks" else ()),
+        *(_undrawn(found, readable) if kind == "masks" else ()),
         *(_of_classes(found, counts) if kind == "classes" else ()),
     ]
     numbers = {look.bands for look in readable}
@@ -190,8 +198,7 @@ def of(section: DataSection, kind: Kind) -> Inventory | None:
     # `data.channels` is for folders
     if of_folder and len(numbers) == 1 and all(look.banded for look in readable):
         bands = numbers.pop()
-        ranges, more = _ranges([look.ranges for look in readable if look.ranges])
-        remarks += more
+        ranges = _ranges([look.ranges for look in readable if look.ranges], remarks)
     if lacking and (bands or section.channels):
         remarks.append(Remark("missing_reader", lacking))
     return Inventory(
@@ -207,7 +214,7 @@ def of(section: DataSection, kind: Kind) -> Inventory | None:
         kind,
         {} if section.splits is None else section.splits.by_split,
         _shapes(readable),
-        None if found.boxes is None else _boxes(found.boxes, sources, looks),
+        None if found.boxes is None else _boxes(found.boxes, sources, seen),
         section.size,
         section.fit,
         bands,
@@ -218,50 +225,28 @@ def of(section: DataSection, kind: Kind) -> Inventory | None:
     )
 
 
-def _seen(
-    found: Samples, looks: Sequence[Look], kind: Kind
-) -> tuple[list[Look], dict[str, dict[str, int]]]:
-    """What images show, with their names, and split -> class -> how many can be read. Raises
-    DataError: none can.
-    """
-    classes = list(map(printable_name, found.classes)) if kind == "classes" else [""]
-    names = map(printable_name, found.names)
-    rows = zip(looks, found.split.tolist(), found.labels.tolist(), names, strict=True)
-    seen = [
-        replace(look, split=split, label=classes[label], name=name)
-        for look, split, label, name in rows
-    ]
-    if seen and all(image.why for image in seen):
-        raise DataError(
-            f"{several(len(seen), 'image')} of '{found.root}' cannot be read"
-            f"{' with their masks' if kind == 'masks' else ''}: all of them; the first,"
-            f" '{seen[0].name}': {printable_name(seen[0].why)}"
-        )
-    counts = {split: dict.fromkeys(classes, 0) for split in found.splits}
-    for image in seen:
-        counts[image.split][image.label] += not image.why
-    return seen, counts
-
-
-def printable_name(name: str) -> str:
-    """Returns a name that can be printed and kept: letters that are not UTF-8 as escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _fitting(looks: Sequence[Look], channels: int | None) -> list[Look]:
-    """What images show, which cannot be read if they have other bands than they must, or more bits
-    than the others.
+def _seen(found: Samples, looks: Sequence[Look], kind: Kind, channels: int | None) -> list[Look]:
+    """What images show, with their names. They cannot be read if they have other bands than they
+    must, or more bits than the others.
     """
     are_deep = all(look.deep for look in looks if not look.why)
-    fitting = []
-    for look in looks:
+    seen = []
+    for look, split, label, name in zip(looks, found.split, found.labels, found.names, strict=True):
         why = look.why
         if not why and channels is None and look.deep and not are_deep:
             why = more_bits(look.bands)
         if not why and channels not in (None, look.bands):
             why = f"{look.bands} bands, and data.channels is {channels}"
-        fitting.append(replace(look, why=why))
-    return fitting
+        of_class = printable_name(found.classes[label]) if kind == "classes" else ""
+        why = printable_name(why)
+        named = printable_name(name)
+        seen.append(replace(look, why=why, split=str(split), label=of_class, name=named))
+    return seen
+
+
+def printable_name(name: str) -> str:
+    """Returns a name that can be printed and kept: letters that are not UTF-8 as escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _shapes(looks: Sequence[Look]) -> Shapes | None:
@@ -290,19 +275,18 @@ def _boxes(
 
 
 def _ranges(
-    found: Sequence[Sequence[tuple[float, float]]],
-) -> tuple[Sequence[tuple[float, float]], Sequence[Remark]]:
-    """The ranges of bands, and a remark on a value that may stand for pixels without data: the
+    found: Sequence[Sequence[tuple[float, float]]], remarks: list[Remark]
+) -> Sequence[tuple[float, float]]:
+    """The ranges of bands. Adds a remark on a value that may stand for pixels without data: the
     lowest or highest of most images.
     """
     if not found:
-        return (), ()
+        return ()
     # (images, bands, 2)
     ranges = np.array(found, np.float64)
     lowest = ranges[..., 0].min(0).tolist()
     highest = ranges[..., 1].max(0).tolist()
     ends = {min(lowest): ranges[..., 0].min(1), max(highest): ranges[..., 1].max(1)}
-    remarks = []
     for value, of_images in ends.items():
         share = float(np.mean(of_images == value))
         if share > 0.5 and (value <= LEAST_MARK or value >= MOST_MARK):
@@ -311,19 +295,14 @@ def _ranges(
                 f" data, give data.nodata = {value:.15g}"
             )
             remarks.append(Remark(NO_DATA, said))
-    return list(zip(lowest, highest, strict=True)), remarks
+    return list(zip(lowest, highest, strict=True))
 
 
-def _undrawn(found: Samples, looks: Sequence[Look]) -> list[Remark]:
+def _undrawn(found: Samples, readable: Sequence[Look]) -> list[Remark]:
     """The classes of which no mask of a split has a pixel."""
     remarks = []
     for split in found.splits:
-        values = {
-            value
-            for own, look in zip(found.split.tolist(), looks, strict=True)
-            if own == split
-            for value in look.classes
-        }
+        values = {value for look in readable if look.split == split for value in look.classes}
         lacking = [name for number, name in enumerate(found.classes) if number not in values]
         if lacking and values:
             of_split = "" if split == WHOLE else f" of {split}"
@@ -376,8 +355,8 @@ def _of_classes(found: Samples, counts: Mapping[str, Mapping[str, int]]) -> list
 def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[Remark]:
     """The class that accuracy hides: far smaller than the largest, or with few images."""
     train = counts.get("train", counts.get(WHOLE, {}))
-    rarest = min(train, key=lambda name: train[name])
-    largest = max(train, key=lambda name: train[name])
+    rarest = min(train, key=train.__getitem__)
+    largest = max(train, key=train.__getitem__)
     balanced = (
         'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
     )
@@ -394,7 +373,7 @@ def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[Remark]:
         share = VALIDATION_SHARE if WHOLE in counts else 0.2
         scored = {name: max(1, round(share * count)) for name, count in train.items()}
         about = "about "
-    smallest = min(scored, key=lambda name: scored[name])
+    smallest = min(scored, key=scored.__getitem__)
     if not 0 < scored[smallest] < FEW_TO_SCORE:
         return []
     # estimates of so few are rounded, and rounding makes equal classes unequal
