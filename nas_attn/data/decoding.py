@@ -117,15 +117,13 @@ def decode(source: Source, cut: Cut) -> NDArray[Any]:
             stored = opened.size
             orientation = orientation_of(opened)
             check_upright(source, orientation)
+            if source.size not in (None, stored):
+                raise ValueError(f"an image of size {stored}, annotated as {source.size}")
             if source.size is None:
                 # a JPEG far larger than needed is decoded at a fraction of its size
                 longest = 2 * max(cut.resize or 0, *cut.size)
                 opened.draft("RGB", (longest, longest))
             image = turned(to_rgb(opened), orientation)
-        if source.size is not None:
-            if source.size != stored:
-                raise ValueError(f"an image of size {stored}, annotated as {source.size}")
-            return framed(image, cut.height)
         pixels = np.asarray(fitted(image, cut)).transpose(2, 0, 1)
     if source.mask is None:
         return pixels
@@ -205,22 +203,9 @@ def mask_values(source: Source, size: Size) -> NDArray[np.uint8]:
     return mask.astype(np.uint8)
 
 
-def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """Scales an image's longer side to `side`; the rest is grey: uint8 (3, side, side)."""
-    whole = fitted(image, Cut(side, side, "letterbox"))
-    return np.ascontiguousarray(np.asarray(whole).transpose(2, 0, 1))
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """What became of a file."""
-
-    # as `decode` gives it; None: it is broken
-    pixels: NDArray[Any] | None
-    # checksum of the file, and of its mask
-    content: int
-    # it is broken; else empty
-    why: str = ""
+# an image as `decode` gives it, None if it is broken; the checksum of its files; why it is broken,
+# else empty
+Decoded = tuple[NDArray[Any] | None, int, str]
 
 
 def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
@@ -233,16 +218,16 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
             pixels = decode(source, cut)
         except Exception as error:
             # decoders raise any error for damaged files
-            why = why_unreadable(source.files, error)
+            why = why_unreadable(source.files, error) or "unknown"
         try:
-            return Decoded(pixels, checksum(path.read_bytes() for path in source.files), why)
+            return pixels, checksum(path.read_bytes() for path in source.files), why
         except FileNotFoundError as error:
             raise DataError(
                 f"'{error.filename}' was there and is gone: something else changes the folder; wait"
                 " until it has finished, then start again"
             ) from None
         except OSError as error:
-            return Decoded(None, 0, shorten(error.strerror or str(error), REASON_LETTERS))
+            return None, 0, shorten(error.strerror or str(error), REASON_LETTERS)
 
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(sources), DECODED_TOGETHER):
@@ -276,10 +261,7 @@ def fitted(
     if cut.fit == "cut":
         # a very long image would need gigabytes when its shorter side is enlarged
         width, height = (min(side, LONGEST_STRIP * min(image.size)) for side in image.size)
-        if (width, height) != image.size:
-            left = max(0, (image.width - width) // 2)
-            top = max(0, (image.height - height) // 2)
-            image = image.crop((left, top, image.width - left, image.height - top))
+        image = functional.center_crop(image, [height, width])
     width, height = image.size
     scales = (cut.height / height, cut.width / width)
     size = [cut.height, cut.width]

@@ -8,7 +8,6 @@ time changes.
 from __future__ import annotations
 
 import json
-import math
 import os
 import warnings
 import zlib
@@ -134,28 +133,28 @@ def _cut(section: DataSection, train: Samples, kind: Kind) -> Cut:
     reads bands is missing.
     """
     size = detector_side(section) if kind == "boxes" else section.size or FOLDER_SIZE
-    cut = Cut.of(size, section.fit)
+    cut = Cut.of(size, "letterbox" if kind == "boxes" else section.fit)
     options = section.options
     for key in options.keys() - {"resize", "interpolation"}:
         raise DataError(
             f"unknown option data.options.{key} of a folder: give resize or interpolation"
         )
     resize = options.get("resize", cut.height)
-    if "resize" in options and (section.fit != "cut" or cut.height != cut.width):
+    if "resize" in options and (cut.fit != "cut" or cut.height != cut.width):
         raise DataError(
             "data.options.resize is for a square that is cut out: remove it, or data.fit and a"
             " data.size of two numbers"
         )
     how = options.get("interpolation", "bilinear")
-    is_whole = isinstance(resize, int) and not isinstance(resize, bool)
-    if not is_whole or not cut.height <= int(resize) <= LARGEST_SIDE:
+    # not True
+    if type(resize) is not int or not cut.height <= resize <= LARGEST_SIDE:
         raise DataError(
             f"data.options.resize = {resize} must be a number of pixels, data.size ="
             f" {cut.height} or more"
         )
     if how not in INTERPOLATIONS:
         raise DataError(f"data.options.interpolation: {did_you_mean(str(how), INTERPOLATIONS)}")
-    cut = replace(cut, resize=int(resize), interpolation=str(how))
+    cut = replace(cut, resize=resize, interpolation=str(how))
     if section.channels is None:
         return cut
     if lacking := missing_reader(train.paths):
@@ -178,20 +177,14 @@ def _prepared(
     assert files.sources is not None
     sources: list[Source] = files.sources.tolist()
     all_states = [states(source.files) for source in sources]
-    free = 0
-    if device.type == "cuda":
-        # for one worker's images
-        free = torch.cuda.mem_get_info(device)[0] // workers
-    size = len(sources) * math.prod(cut.shape(sources[0])) * np.dtype(cut.dtype).itemsize
     content, why, pixels = _cached(files.root, sources, all_states, cut)
-    named = (
-        "|".join(
-            f"{below(path, files.root)}:{state[0]}"
-            for path, state in zip(source.files, own, strict=True)
-        )
-        for source, own in zip(sources, all_states, strict=True)
-    )
-    identity = [zlib.crc32(name.encode("utf-8", "surrogateescape")) for name in named]
+    # for one worker's images
+    free = torch.cuda.mem_get_info(device)[0] // workers if device.type == "cuda" else 0
+    identity = []
+    for source, own in zip(sources, all_states, strict=True):
+        sizes = zip(source.files, own, strict=True)
+        named = "|".join(f"{below(path, files.root)}:{state[0]}" for path, state in sizes)
+        identity.append(zlib.crc32(named.encode("utf-8", "surrogateescape")))
     boxes = files.boxes
     if boxes is not None:
         longest = np.array([max(source.size or ()) for source in sources], np.float32)
@@ -199,9 +192,9 @@ def _prepared(
         boxes[..., 1:] *= (cut.height / longest)[:, None, None]
     prepared = replace(
         files,
-        pixels=replace(pixels, held=size <= MEMORY_SHARE * free) if pixels.path else pixels,
+        pixels=replace(pixels, held=pixels.held or pixels.rows.nbytes <= MEMORY_SHARE * free),
         identity=np.array(identity, np.int64),
-        content=content,
+        content=np.array(content, np.int64),
         boxes=boxes,
     )
     if not any(why):
@@ -243,7 +236,7 @@ def _warn(sentence: str) -> None:
 
 def _cached(
     root: Path, sources: Sequence[Source], all_states: Sequence[Sequence[State]], cut: Cut
-) -> tuple[NDArray[np.int64], list[str], Images]:
+) -> tuple[list[int], list[str], Images]:
     """Checksums of the files; why each cannot be read, else empty; the images, (C, height, width)
     each.
     """
@@ -258,9 +251,8 @@ def _cached(
                 remove_unused(path.parent)
                 with images_file(mapped, count, shape, cut.dtype) as write:
                     made = _decode(sources, cut, write)
-                content, why = made
                 with whole_file(path) as file:
-                    file.write(json.dumps([content.tolist(), why]).encode())
+                    file.write(json.dumps(made).encode())
             return *made, Images.mapped(mapped)
     except OSError as error:
         _warn(f"prepared images cannot be saved in {path.parent} ({error})")
@@ -272,19 +264,19 @@ def _cached(
 
 def _decode(
     sources: Sequence[Source], cut: Cut, write: Callable[[NDArray[Any]], object]
-) -> tuple[NDArray[np.int64], list[str]]:
+) -> tuple[list[int], list[str]]:
     """Decodes all images and writes each, black for broken ones."""
     black = np.zeros(cut.shape(sources[0]), cut.dtype)
     content: list[int] = []
     why: list[str] = []
-    for image in decode_all(sources, cut):
-        write(black if image.pixels is None else image.pixels)
-        content.append(image.content)
-        why.append("" if image.pixels is not None else image.why or "unknown")
-    return np.array(content, np.int64), why
+    for pixels, of_files, reason in decode_all(sources, cut):
+        write(black if pixels is None else pixels)
+        content.append(of_files)
+        why.append(reason)
+    return content, why
 
 
-def _read_made(path: Path, count: int) -> tuple[NDArray[np.int64], list[str]] | None:
+def _read_made(path: Path, count: int) -> tuple[list[int], list[str]] | None:
     """What is known of prepared images; None if nothing was prepared, or it is damaged."""
     mapped = path.with_suffix(".npy")
     with suppress(FileNotFoundError, ValueError, EOFError):
@@ -292,7 +284,7 @@ def _read_made(path: Path, count: int) -> tuple[NDArray[np.int64], list[str]] | 
         for used in (path, mapped):
             os.utime(used)
         if len(np.load(mapped, mmap_mode="r")) == len(why) == len(content) == count:
-            return np.array(content, np.int64), why
+            return content, why
     return None
 
 

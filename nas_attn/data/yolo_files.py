@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.data.decoding import Source, framed, orientation_of, to_rgb, turned
+from nas_attn.data.decoding import Cut, Source, fitted, orientation_of, to_rgb, turned
 from nas_attn.data.folder import walk
 from nas_attn.data.image_file import opened_image
 from nas_attn.data.samples import BoxTable, Samples, box_table, detector_side
@@ -101,7 +101,8 @@ def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
         with suppress(OSError, ValueError):
             with opened_image(path) as opened:
                 image = turned(to_rgb(opened), orientation_of(opened))
-            yield framed(image, size)[None].astype(np.float32) / np.float32(255)
+            whole = np.asarray(fitted(image, Cut(size, size, "letterbox")), np.float32)
+            yield whole.transpose(2, 0, 1)[None] / np.float32(255)
 
 
 def named_images(section: DataSection, split: str) -> Iterator[Path]:

@@ -24,7 +24,7 @@ import PIL.Image
 import nas_attn.data.decoding as decoding
 assert PIL.Image.open.__module__ == "ultralytics.utils.patches"
 (read,) = decoding.decode_all([decoding.Source(Path("notes.jpg"))], decoding.Cut(8, 8))
-print(read.why)
+print(read[2])
 """
 
 
@@ -84,7 +84,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_why_a_file_is_not_read_is_its_own_fault(folder: Path, replaced: None) -> None:
     files = [Source(folder / "notes.jpg"), Source(folder / "photo.png")]
     for reasons in (
-        [one.why for one in decode_all(files, Cut(8, 8))],
+        [why for _, _, why in decode_all(files, Cut(8, 8))],
         [one.why for one in look_at(folder, files)],
     ):
         assert reasons == ["no image of a kind that is known here", ""]
