@@ -139,8 +139,9 @@ def digits_with_boxes(folder: Path, *, seed: int = 0, **options: int) -> Path:
         for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
             path = folder / "images" / part / f"{number:06}.png"
             Image.fromarray(image).convert("RGB").save(path)
-            label, *box = box_of(mask)
-            line = " ".join([str(int(label)), *(f"{value:.6f}" for value in box)])
+            label, left, top, right, bottom = box_of(mask)
+            box = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+            line = " ".join([str(label - 1), *(f"{value / len(mask):.6f}" for value in box)])
             (folder / "labels" / part / f"{number:06}.txt").write_text(f"{line}\n", "ascii")
     described = "".join(f"{part}: images/{part}\n" for part in parts)
     path = folder / "data.yaml"

@@ -56,8 +56,9 @@ def write_boxes(folder: Path, *, seed: int) -> Path:
         for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
             path = folder / "images" / part / f"{number:06}.png"
             Image.fromarray(image).convert("RGB").save(path)
-            _, *box = box_of(mask)
-            line = " ".join(["0", *(f"{value:.6f}" for value in box)])
+            _, left, top, right, bottom = box_of(mask)
+            box = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+            line = " ".join(["0", *(f"{value / len(mask):.6f}" for value in box)])
             (folder / "labels" / part / f"{number:06}.txt").write_text(f"{line}\n", "ascii")
     described = folder / "data.yaml"
     described.write_text(

@@ -69,9 +69,10 @@ def drawn(kind: Kind, section: DataSection) -> Parts:
         if kind == "boxes":
             # uint8 stays
             larger = interpolate(torch.from_numpy(images)[:, None], (side, side), mode="bilinear")
-            boxes = np.array([_digit_box(mask, side) for mask in masks], np.float32)[:, None]
+            boxes = np.array([box_of(mask) for mask in masks], np.float64)[:, None]
+            boxes[..., 1:] *= side / options["size"]
             scaled = larger.expand(-1, 3, -1, -1).numpy()
-            return replace(Samples.of(scaled, none, DIGIT_NAMES), boxes=boxes)
+            return replace(Samples.of(scaled, none, DIGIT_NAMES), boxes=boxes.astype(np.float32))
         values = TAGS if kind == "tags" else {"digit": range(10)}
         targets = np.array(list(values.values()), np.float32).T[labels]
         return replace(Samples.of(images, none, list(values)), targets=targets)
@@ -84,12 +85,6 @@ tagged = partial(drawn, "tags")
 numbered = partial(drawn, "numbers")
 masked = partial(drawn, "masks")
 boxed = partial(drawn, "boxes")
-
-
-def _digit_box(mask: NDArray[np.uint8], side: int) -> tuple[float, ...]:
-    label, x, y, width, height = box_of(mask)
-    corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    return (label + 1, *(side * value for value in corners))
 
 
 def plain(section: DataSection) -> Parts:
@@ -136,7 +131,8 @@ def chosen_options(section: DataSection, ranges: Ranges) -> dict[str, int]:
                 f" {did_you_mean(name, ranges)}"
             )
         _, low, high = ranges[name]
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        # not True
+        if type(value) is not int or not low <= value <= high:
             raise DataError(
                 f"data.options.{name} must be a whole number from {low} to {high}, not {value!r}"
             )
@@ -156,11 +152,21 @@ def source_digits(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.in
     return {split: (images[index[split]], labels[index[split]]) for split in DIGIT_SPLITS}
 
 
-def draw_sources(random: np.random.Generator, sources: int, count: int) -> NDArray[np.int64]:
-    """Draws the source digit of each image, int64 (count,). Their frequencies differ by at most
-    one, for a fair validation.
-    """
-    return random.permutation(np.resize(random.permutation(sources), count))
+class Drawn:
+    """Source digits of the images of a split."""
+
+    def __init__(self, seed: int, split: str, count: int) -> None:
+        """`count`: of the images."""
+        self.images, self.labels = source_digits(seed)[split]
+        self.random = np.random.default_rng((seed, DIGIT_SPLITS.index(split)))
+        order = self.random.permutation(len(self.images))
+        # int64 (count,): frequencies differ by at most one, for a fair validation
+        self.chosen = self.random.permutation(np.resize(order, count))
+
+    def others(self) -> NDArray[np.int64]:
+        """Draws for each image another source digit than the one to be found."""
+        sources = len(self.images)
+        return (self.chosen + self.random.integers(1, sources, len(self.chosen))) % sources
 
 
 def draw_masked(
@@ -169,38 +175,28 @@ def draw_masked(
     """Draws images (N, size, size) of a split, masks (0, or label + 1 at a stroke), labels (N,).
     The brighter pixel shows.
     """
-    images, labels = source_digits(seed)[split]
-    random = np.random.default_rng((seed, DIGIT_SPLITS.index(split)))
     count = options[split]
     side = options["size"]
     piece = options["fragment_size"]
-    chosen = draw_sources(random, len(images), count)
+    drawn = Drawn(seed, split, count)
+    found = drawn.images[drawn.chosen]
+    labels = drawn.labels[drawn.chosen]
     canvas, masks = (np.zeros((count, side, side), dtype=np.uint8) for _ in range(2))
-    place = _paste(canvas, images[chosen], random)
-    masks[place] = np.where(images[chosen] >= STROKE, labels[chosen, None, None] + 1, 0)
+    place = _paste(canvas, found, drawn.random)
+    masks[place] = np.where(found >= STROKE, labels[:, None, None] + 1, 0)
     for _ in range(options["fragments"]):
-        # A piece comes from another source digit than the one to be found.
-        other = (chosen + random.integers(1, len(images), count)) % len(images)
-        corner = random.integers(0, DIGIT_SIDE - piece + 1, (count, 2))
+        other = drawn.others()
+        corner = drawn.random.integers(0, DIGIT_SIDE - piece + 1, (count, 2))
         inside = window(corner[:, 0], corner[:, 1], piece)
-        _paste(canvas, images[(other[:, None, None], *inside[1:])], random)
-    return canvas, masks, labels[chosen]
+        _paste(canvas, drawn.images[(other[:, None, None], *inside[1:])], drawn.random)
+    return canvas, masks, labels
 
 
-def box_of(mask: NDArray[np.uint8]) -> tuple[float, float, float, float, float]:
-    """Returns class (from 0), centre, width and height of a mask's digit, as image shares."""
-    rows = np.flatnonzero(mask.any(1))
-    columns = np.flatnonzero(mask.any(0))
-    (top, bottom) = (rows[0], rows[-1] + 1)
-    (left, right) = (columns[0], columns[-1] + 1)
-    height, width = mask.shape
-    box = (
-        (left + right) / 2 / width,
-        (top + bottom) / 2 / height,
-        (right - left) / width,
-        (bottom - top) / height,
-    )
-    return float(mask.max()) - 1, *box
+def box_of(mask: NDArray[np.uint8]) -> list[int]:
+    """Returns a mask's digit as class (from 1), left, top, right and bottom in pixels."""
+    rows, columns = np.nonzero(mask)
+    inside = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    return [int(value) for value in (mask.max(), *inside)]
 
 
 def _paste(
@@ -237,9 +233,7 @@ CUED_OPTIONS: Ranges = {
     "cue": (127, 0, 127),
     "contrast": (110, 1, 127),
     "noise": (6, 0, 127),
-    "train": (2000, 20, MOST_IMAGES),
-    "validation": (2000, 20, MOST_IMAGES),
-    "test": (2000, 20, MOST_IMAGES),
+    **dict.fromkeys(DIGIT_SPLITS, (2000, 20, MOST_IMAGES)),
 }
 GROUND = 128
 
@@ -262,22 +256,21 @@ def _draw(
     seed: int, split: str, options: Mapping[str, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (N, height, width) of one split and their labels."""
-    images, labels = source_digits(seed)[split]
     count = options[split]
     height = options["height"]
     width = options["width"]
-    random = np.random.default_rng((seed, DIGIT_SPLITS.index(split)))
-    meant = draw_sources(random, len(images), count)
-    other = (meant + random.integers(1, len(images), count)) % len(images)
+    drawn = Drawn(seed, split, count)
+    other = drawn.others()
+    random = drawn.random
     bright, left = random.integers(0, 2, (2, count)).astype(bool)
     ground = GROUND + random.normal(0.0, options["noise"], (count, height, width))
     row = height - DIGIT_SIDE - random.integers(0, SHIFT_PIXELS + 1, count)
     column = random.integers(0, width - 2 * DIGIT_SIDE - GAP + 1, count)
     strength = options["contrast"] / 255
-    for source, light, first in ((meant, bright, left), (other, ~bright, ~left)):
+    for source, light, first in ((drawn.chosen, bright, left), (other, ~bright, ~left)):
         sign = np.where(light, strength, -strength)[:, None, None]
         ground[window(row, column + np.where(first, 0, DIGIT_SIDE + GAP), DIGIT_SIDE)] += (
-            sign * images[source]
+            sign * drawn.images[source]
         )
     ground[:, : options["bar"]] = (GROUND + np.where(bright, 1, -1) * options["cue"])[:, None, None]
-    return np.clip(ground, 0, 255).astype(np.uint8), labels[meant]
+    return np.clip(ground, 0, 255).astype(np.uint8), drawn.labels[drawn.chosen]
