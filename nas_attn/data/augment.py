@@ -237,18 +237,15 @@ class Transformed:
         failed.
         """
         index, seed = drawn
-        # without loading processes, dropout draws from the same generators
-        with seeded(seed):
-            return self._transformed(index)
-
-    def _transformed(self, index: int) -> tuple[Tensor, Tensor]:
         stored = self.pixels.item(index)
         boxes = torch.zeros(0, 5) if self.boxes is None else self.boxes[index]
         parts = self._parts(stored, boxes)
-        for name, step in self.steps:
-            with _named(f"'{name}' failed"):
-                transformed = step(*parts)
-            parts = list(transformed) if isinstance(transformed, tuple | list) else [transformed]
+        # without loading processes, dropout draws from the same generators
+        with seeded(seed):
+            for name, step in self.steps:
+                with _named(f"'{name}' failed"):
+                    transformed = step(*parts)
+                parts = [*transformed] if isinstance(transformed, tuple | list) else [transformed]
         return self._image(parts, stored), self._boxes(parts, boxes, stored.shape[-2:])
 
     def _parts(self, stored: Tensor, boxes: Tensor) -> list[Any]:
@@ -398,19 +395,7 @@ def _made(step: Augment, made_for: TransformedImages) -> Callable[..., Any]:
         make = _find(step.name)
         _complete(arguments, inspect.signature(make).parameters, step.name, made_for)
     with _named(f"'{step.name}' cannot be made"):
-        transform = make(**arguments)
-    if type(transform).__module__.partition(".")[0] == "albumentations":
-        raise DataError(
-            f"training.augment: '{step.name}' gives a transform of albumentations, which takes"
-            " arrays by name: name one of torchvision's (transforms.v2), or return a function of an"
-            " image, a tensor (C, H, W)"
-        )
-    if not callable(transform):
-        raise DataError(
-            f"training.augment: '{step.name}' returned a {type(transform).__name__}, not a"
-            " transform: return something that can be called with an image"
-        )
-    return transform  # type: ignore[no-any-return]
+        return make(**arguments)  # type: ignore[no-any-return]
 
 
 def _complete(
