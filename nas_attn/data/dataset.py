@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ SHOWN_SCORE = 0.3
 Moments = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Labelled images of one split, on one device."""
 
@@ -46,21 +46,20 @@ class Split:
     mean: tuple[float, ...]
     # per channel, on the scale 0 to 1; batches are normalised with them
     std: tuple[float, ...]
+    _: KW_ONLY
     # float32 (N, K), on the device: 0 or 1, or numbers in the user's units
-    targets: Tensor | None = field(default=None, kw_only=True)
+    targets: Tensor | None = None
     # float32 (N, M, 5), on the device: `samples.BoxTable`, filled with zeros; a detector takes
     # images from 0 to 1
-    boxes: Tensor | None = field(default=None, kw_only=True)
+    boxes: Tensor | None = None
     # whether an image's last channel, as stored, is its mask
-    masked: bool = field(default=False, kw_only=True)
+    masked: bool = False
     # processes that transform images, if there are such transforms
-    workers: int = field(default=1, kw_only=True)
+    workers: int = 1
     # what its images are
-    listing: Listing | None = field(default=None, kw_only=True)
-    _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _scales: dict[int, tuple[Tensor, Tensor]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    listing: Listing | None = None
+    _feeds: dict[str, Feed] = field(default_factory=dict, init=False)
+    _scales: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -154,13 +153,11 @@ class Split:
             if steps:
                 transformed = self._transformed(steps)
                 few = range(min(4, len(self)))
-                sizes = sorted(
-                    {tuple(transformed((number, number))[0].shape[1:]) for number in few}
-                )
+                sizes = {tuple(transformed((number, number))[0].shape[1:]) for number in few}
                 if len(sizes) > 1:
                     raise DataError(
-                        f"training.augment makes images of different sizes, {sizes[0]} and"
-                        f" {sizes[-1]}: end it with a transform that gives one size, like"
+                        f"training.augment makes images of different sizes, {min(sizes)} and"
+                        f" {max(sizes)}: end it with a transform that gives one size, like"
                         " RandomCrop"
                     )
             if mixing:

@@ -68,22 +68,20 @@ class Images:
         cls,
         path: Path,
         index: Tensor | None = None,
-        *,
         scratch: Scratch | None = None,
-        held: bool = False,
     ) -> Self:
         """Opens a file of images. Raises OSError, ValueError: it does not exist, or is
         incomplete.
         """
         rows = torch.from_numpy(np.load(path, mmap_mode="c"))
         index = torch.arange(len(rows)) if index is None else index
-        return cls(rows, index, CPU, path, scratch, held)
+        return cls(rows, index, CPU, path, scratch, held=False)
 
     def __reduce__(self) -> Any:
         if self.path is None:
             return Images, (self.rows, self.index, self.device)
         # a process that loads images opens the file itself
-        return partial(Images.mapped, scratch=self.scratch), (self.path, self.index)
+        return Images.mapped, (self.path, self.index, self.scratch)
 
     @property
     def shape(self) -> tuple[int, int, int]:
