@@ -8,6 +8,7 @@ import time
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,16 +59,13 @@ def worker(
     """
     from nas_attn.searching.run.taking_part import Options
     from nas_attn.searching.run.worker_process import told as told_here
-    from nas_attn.searching.worker.ending import Report
     from nas_attn.searching.worker.stopping import interruptible
 
     seconds = clock(time)
     told = told_here()
     name = "worker"
-    report = None
     if told is not None:
         name = told.name
-        report = Report(told.report)
         context.trust = told.trusted
     stop = threading.Event()
 
@@ -83,7 +81,6 @@ def worker(
     quiet_optuna()
     with (
         interruptible(stop, say, orders=told is not None),
-        nullcontext() if report is None else report.takes_warnings(),
         # what an evaluator prints is not the result
         redirect_stdout(sys.stderr) if context.as_json else nullcontext(),
     ):
@@ -93,8 +90,9 @@ def worker(
         print_json({"worker": name, "ended": ended})
     else:
         say(f"done ({ended})")
-    if report is not None:
-        report.ended(ended)
+    if told is not None:
+        with suppress(OSError):
+            Path(told.report).write_text(ended)
 
 
 def _work(context: Context, study: str | None, options: Options, *, alone: bool) -> Ending:

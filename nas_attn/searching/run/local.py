@@ -19,7 +19,7 @@ from nas_attn.errors import (
 from nas_attn.searching.run.taking_part import Options, work
 from nas_attn.searching.run.worker_process import TOLD, Told, start_worker
 from nas_attn.searching.worker.devices import devices_of
-from nas_attn.searching.worker.ending import Ending, Reading
+from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.stopping import NOW, STOP, Orders
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.processes import apart
@@ -28,6 +28,8 @@ from nas_attn.system.processes import apart
 WORKERS_GRACE_S = 60.0
 # seconds that they get to say what they leave after the second
 HURRY_S = 5.0
+# over what was said
+ONE_BY_ONE = threading.Lock()
 
 
 class Child:
@@ -36,11 +38,9 @@ class Child:
     def __init__(
         self, told: Told, process: subprocess.Popen[bytes], say: Callable[[str], None]
     ) -> None:
-        self.name = told.name
         self.process = process
         self.orders = Orders(process.stdin)
-        # its warnings, and why it ended
-        self.report = Reading(Path(told.report))
+        self.told = told
         self._say = say
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -50,7 +50,13 @@ class Child:
         assert output is not None
         with output:
             for line in output:
-                self._say(line.decode("utf-8", "backslashreplace").rstrip())
+                text = line.decode("utf-8", "backslashreplace").rstrip()
+                warning = text.removeprefix(WARNING)
+                with ONE_BY_ONE:
+                    # another worker, or this process, may have said the same
+                    if warning == text or warning not in NasAttnWarning.said:
+                        self._say(text)
+                    NasAttnWarning.said.update({warning} - {text})
 
     @property
     def works(self) -> bool:
@@ -61,14 +67,15 @@ class Child:
         self.process.kill()
         self.orders.close()
         self._reader.join(timeout=5)
-        self.pass_warnings_on()
 
-    def pass_warnings_on(self) -> None:
-        """Says its warnings, unless another worker or this process has said the same."""
-        for warning in self.report.warnings():
-            if warning not in NasAttnWarning.said:
-                NasAttnWarning.said.add(warning)
-                self._say(f"{WARNING}{warning}")
+    @property
+    def ending(self) -> Ending | None:
+        """Why it ended; None while it works, and if it did not end in order. It may still need a
+        while to leave.
+        """
+        report = Path(self.told.report)
+        text = report.read_text() if report.exists() else ""
+        return Ending(text) if text else None
 
     @property
     def status(self) -> int:
@@ -76,7 +83,7 @@ class Child:
         `os._exit(0)` in a user's code.
         """
         status = self.process.wait()
-        if status == ExitStatus.DONE and self.report.ending is None:
+        if status == ExitStatus.DONE and self.ending is None:
             return ExitStatus.FAILED
         return status
 
@@ -104,7 +111,7 @@ def run_workers(opened: OpenStudy, workers: int, options: Options) -> Ending:
         prefix="nas_attn-workers-", ignore_cleanup_errors=True
     ) as reports:
         for number, device in enumerate(devices_of(options.device, workers), 1):
-            report = str(Path(reports, f"{number}.jsonl"))
+            report = str(Path(reports, str(number)))
             its = Told(f"worker {number}", report, told | {"device": device})
             # Apart, so that Ctrl-C reaches the workers through us, once.
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -124,7 +131,7 @@ def _attend(children: list[Child], options: Options) -> Ending:
             # only those that are left after an exception here still run
             child.close()
     codes = [child.status for child in children]
-    endings = [child.report.ending for child in children if child.report.ending is not None]
+    endings = [child.ending for child in children if child.ending is not None]
     # the latter by nas-attn stop
     if options.stop.is_set() or Ending.STOPPED in endings:
         return Ending.STOPPED
@@ -153,8 +160,6 @@ def _wait(children: list[Child], options: Options) -> None:
     """
     asked: float | None = None
     while True:
-        for child in children:
-            child.pass_warnings_on()
         if not any(child.works for child in children):
             return
         time.sleep(0.1)
@@ -163,7 +168,7 @@ def _wait(children: list[Child], options: Options) -> None:
             for child in children:
                 child.orders.send(STOP)
         if asked is not None and time.monotonic() - asked > WORKERS_GRACE_S:
-            if all(child.report.ending for child in children if child.works):
+            if all(child.ending for child in children if child.works):
                 return
             raise OperationError(
                 f"workers did not stop within {WORKERS_GRACE_S:.0f} s and were killed: resume the"
@@ -182,4 +187,4 @@ def _hurry(children: list[Child], options: Options) -> None:
         time.sleep(0.05)
     for child in children:
         if child.works:
-            options.say(f"{child.name}: killed; its work since the last checkpoint is lost")
+            options.say(f"{child.told.name}: killed; its work since the last checkpoint is lost")

@@ -28,7 +28,7 @@ class Told:
 
     # shown before each line
     name: str
-    # the file for its report (`ending.Report`)
+    # the file into which it writes why it ended (`ending.Ending`)
     report: str
     # TOLD -> value
     options: Mapping[str, Any]

@@ -28,7 +28,7 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import local, taking_part
 from nas_attn.searching.run.worker_process import Told
-from nas_attn.searching.worker.ending import Ending, Report
+from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import Presence, stop_workers
 from nas_attn.searching.worker.stopping import (
     STOP_SIGNALS,
@@ -220,9 +220,9 @@ def test_a_worker_that_is_done_but_slow_to_leave_is_no_error(
     database then.
     """
     monkeypatch.setattr(local, "WORKERS_GRACE_S", 2.0)
-    report = tmp_path / "report.jsonl"
+    report = tmp_path / "ended"
     if done:
-        Report(report).ended(Ending.STOPPED)
+        report.write_text(Ending.STOPPED)
     program = "print('worker 1: done (stopped)', flush=True); import time; time.sleep(60)"
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
