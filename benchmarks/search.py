@@ -54,8 +54,7 @@ from benchmarks.problems import (
 from nas_attn.model import ScoredRun, fit
 from nas_attn.model.coding import names_of
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
-from nas_attn.searching.propose.sampling import DistinctSampler
-from nas_attn.searching.propose.untried import distributions
+from nas_attn.searching.propose.sampling import DistinctSampler, distributions
 from nas_attn.space.notation import parse
 from research.tables import read
 

@@ -322,7 +322,7 @@ def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:
     from optuna.trial import TrialState
     from sqlalchemy import insert
 
-    from nas_attn.searching.propose.untried import distributions
+    from nas_attn.searching.propose.sampling import distributions
 
     storage, found = opened.book.storage, distributions(space)
     rows: dict[Any, list[dict[str, Any]]] = {

@@ -16,8 +16,7 @@ from nas_attn.attention.catalogue import ROWS
 from nas_attn.errors import PlacementError
 from nas_attn.recipe.reading import load_recipe, load_space
 from nas_attn.recipe.recipe import BackboneSection
-from nas_attn.searching.propose.sampling import DistinctSampler
-from nas_attn.searching.propose.untried import distributions
+from nas_attn.searching.propose.sampling import DistinctSampler, distributions
 from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Site

@@ -38,8 +38,7 @@ from nas_attn.searching.phases.family import QueuedRelatives
 from nas_attn.searching.phases.length import other_training
 from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
 from nas_attn.searching.prepare.length_protocols import known_score
-from nas_attn.searching.propose.sampling import DistinctSampler
-from nas_attn.searching.propose.untried import covers
+from nas_attn.searching.propose.sampling import DistinctSampler, covers, distributions
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space.placement import BARE, ResolvedPlacement
@@ -136,7 +135,7 @@ class Search(TaskSource):
         """Whether the sampler has nothing left to propose. Raises RecipeError: no placement is
         within the limits.
         """
-        if not self.sampler.none_within(self.book.study):
+        if not self.sampler.none_within(self.book.study, distributions(self.space)):
             return covers(self.space, trials, 0)
         rows = [row for row in self.store.candidates() if is_attention(row)]
         states = {row.state for row in rows}

@@ -18,7 +18,7 @@ from nas_attn.errors import PlacementError, RecipeError, StudyError, several
 from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.searching.propose.untried import distributions
+from nas_attn.searching.propose.sampling import distributions
 from nas_attn.storage.copying import Copies, copy_files, copy_results
 from nas_attn.storage.heartbeat import Heartbeat
 from nas_attn.storage.opening import OpenStudy
@@ -198,7 +198,7 @@ def _add_trials(opened: OpenStudy, rows: Collection[CandidateRow], plan: Plan) -
             trial = create_trial(state=TrialState.RUNNING, user_attrs=users)
         else:
             trial = create_trial(
-                state=TrialState.RUNNING, params=values, distributions=distributions(plan.space)
+                state=TrialState.RUNNING, params=values, distributions={**distributions(plan.space)}
             )
         opened.book.study.add_trial(trial)
 

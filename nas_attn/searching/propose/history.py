@@ -156,22 +156,19 @@ class History:
                 Learner(self.coding, may_break=i == self._primary) for i in range(len(signs))
             ]
         for index, (sign, learner) in enumerate(zip(signs, self.learners, strict=True)):
-            observed: dict[int, tuple[float, float]] = {}
-            for n, what in known.items():
-                value = what.values[index] if n in placed else None
-                if value is None or math.isnan(value):
-                    continue
-                noise = what.noise[index] if what.noise else 1.0
-                observed[n] = (sign * value, noise)
+            observed = {
+                n: sign * value
+                for n, what in known.items()
+                if n in placed and (value := what.values[index]) is not None
+            }
             # an infinite value, of a run that diverged, counts as the worst finite one
-            worst = max(
-                (value for value, _ in observed.values() if math.isfinite(value)), default=None
-            )
+            worst = max(filter(math.isfinite, observed.values()), default=-math.inf)
+            noise = {n: what.noise[index] for n, what in known.items() if what.noise}
             learner.update(
                 {
-                    n: Value(placed[n], min(value, worst), noise)
-                    for n, (value, noise) in observed.items()
-                    if worst is not None and value > -math.inf
+                    n: Value(placed[n], min(value, worst), noise.get(n, 1.0))
+                    for n, value in observed.items()
+                    if min(value, worst) > -math.inf
                 }
             )
 

@@ -41,7 +41,6 @@ from nas_attn.searching.propose.history import (
     Space,
     known_of_trials,
 )
-from nas_attn.searching.propose.untried import RANDOM_TRIES
 
 # the number of no trial
 BY_NOBODY = -1
@@ -55,6 +54,8 @@ EXPLORING = 3
 FEASIBILITY_DRAWS = 30
 # while there are so many, a search goes on
 FEWEST_LEFT = 0.5
+# random placements that are looked at; then all of a small space are
+RANDOM_TRIES = 30
 # largest space that is searched one by one for an untried placement
 LISTED = 20_000
 
@@ -127,6 +128,7 @@ class PlacementSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: Distributions
     ) -> dict[str, Any]:
+        """A placement that was not tried and does not wait; any if nothing else is left."""
         space = {
             name: d for name, d in search_space.items() if isinstance(d, CategoricalDistribution)
         }
@@ -137,33 +139,12 @@ class PlacementSampler(BaseSampler):
         }
         if not space:
             return others
-        proposed = self.propose(study, trial, space, again=True)
-        assert proposed is not None
-        return {**proposed, **others}
-
-    def propose(
-        self, study: Study, trial: FrozenTrial, space: Space, *, again: bool = False
-    ) -> dict[str, Any] | None:
-        """Proposes a placement that was not tried and does not wait.
-
-        Args:
-            study: the study.
-            trial: the one that asks.
-            space: parameter -> its choices.
-            again: whether one that was tried will do if nothing else is left.
-
-        Returns:
-            Parameter -> choice; None if nothing is left.
-        """
         rng = np.random.default_rng([self._seed, trial.number])
         with self._lock:
             history = self._read(study, trial.number, space)
-            allowed = self._allowed(history.coding)
-            chosen = self._choose(history, allowed, rng, again)
-            if chosen is None:
-                return None
+            chosen = self._choose(history, self._allowed(history.coding), rng)
             history.given[trial.number] = chosen
-            return history.coding.decode(chosen)
+            return {**history.coding.decode(chosen), **others}
 
     def none_within(self, study: Study, space: Space) -> bool:
         """Whether hardly one untried placement is within the constraints, as learned from the tried
@@ -203,16 +184,13 @@ class PlacementSampler(BaseSampler):
         self._history.read(study, number, self._evidence(study))
         return self._history
 
-    def _choose(
-        self, history: History, allowed: Allowed, rng: Generator, again: bool
-    ) -> Placed | None:
+    def _choose(self, history: History, allowed: Allowed, rng: Generator) -> Placed:
         first = None
         for codes in self._ranked(history, allowed, rng):
             if codes not in history.tried:
                 return codes
             first = first or codes
-        unseen = _unseen(allowed, history, rng)
-        return unseen or (first or allowed.random(rng) if again else None)
+        return _unseen(allowed, history, rng) or first or allowed.random(rng)
 
     def _ranked(self, history: History, allowed: Allowed, rng: Generator) -> Iterator[Placed]:
         """Placements, the most promising first, tried ones included; none while too little is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
@@ -21,13 +22,19 @@ OWN_DRAWS = 3
 RAISED_BY_USERS = (TypeError, AttributeError, ValueError, LookupError, ArithmeticError)
 
 
+def sampler_row(name: str) -> Sampler:
+    """The row of a sampler; a user's `package.module:function` gets one."""
+    own = partial(load_object, name, what="search.sampler", error=RecipeError)
+    return SAMPLERS.get(name, Sampler(name, own, redraws=OWN_DRAWS))
+
+
 def draws(
-    name: str, study: Study, trial: FrozenTrial, space: Space, *, seed: int, trials: int
+    row: Sampler, study: Study, trial: FrozenTrial, space: Space, *, seed: int, trials: int
 ) -> Iterator[Values]:
-    """Draws placements by a new sampler, some times.
+    """Draws placements by a new sampler of Optuna, some times.
 
     Args:
-        name: of a row, or a user's `package.module:function`.
+        row: of the sampler.
         study: the study.
         trial: the one that asks.
         space: site -> its choices.
@@ -37,17 +44,16 @@ def draws(
     Raises:
         RecipeError: a user's sampler raised an error.
     """
-    row = SAMPLERS.get(name, Sampler(name, redraws=OWN_DRAWS))
     try:
-        sampler = _made(name, seed=seed, trials=trials)
+        sampler = _made(row, seed=seed, trials=trials)
         sampler.before_trial(study, trial)
         for _ in range(row.redraws):
             yield _draw(sampler, study, trial, space)
     except RAISED_BY_USERS as error:
-        if name in SAMPLERS:
+        if row.name in SAMPLERS:
             raise
         raise RecipeError(
-            f"search.sampler '{name}' raised {type(error).__name__}: {error}"
+            f"search.sampler '{row.name}' raised {type(error).__name__}: {error}"
         ) from error
 
 
@@ -62,7 +68,7 @@ def check_sampler(name: str) -> None:
         " trials): return optuna.samplers.GPSampler(seed=seed)"
     )
     try:
-        made = _made(name, seed=0, trials=1)
+        made = _made(sampler_row(name), seed=0, trials=1)
     except RAISED_BY_USERS as error:
         raise RecipeError(
             f"search.sampler '{name}' cannot be called with seed and trials"
@@ -75,12 +81,9 @@ def check_sampler(name: str) -> None:
         )
 
 
-def _made(name: str, *, seed: int, trials: int) -> BaseSampler:
-    row = SAMPLERS.get(name)
-    if row is None or row.function is None:
-        make = load_object(name, what="search.sampler", error=RecipeError)
-    else:
-        make = row.function()
+def _made(row: Sampler, *, seed: int, trials: int) -> BaseSampler:
+    assert row.function is not None
+    make = row.function()
     with warnings.catch_warnings():
         # some samplers of Optuna are experimental
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

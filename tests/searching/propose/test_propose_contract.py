@@ -17,8 +17,7 @@ from nas_attn.errors import RecipeError
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.recipe.tables import SAMPLERS
 from nas_attn.searching.propose.samplers import check_sampler
-from nas_attn.searching.propose.sampling import DistinctSampler
-from nas_attn.searching.propose.untried import Exhausted, distributions
+from nas_attn.searching.propose.sampling import DistinctSampler, Exhausted, distributions
 from nas_attn.space.schema import SpaceSpec
 from nas_attn.space.search_space import SearchSpace
 

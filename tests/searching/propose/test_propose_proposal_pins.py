@@ -17,8 +17,7 @@ import pytest
 from nas_attn import backbones
 from nas_attn.attachment import survey
 from nas_attn.recipe.recipe import BackboneSection
-from nas_attn.searching.propose.sampling import DistinctSampler
-from nas_attn.searching.propose.untried import distributions
+from nas_attn.searching.propose.sampling import DistinctSampler, distributions
 from nas_attn.space.schema import SpaceSpec
 from nas_attn.space.search_space import SearchSpace
 

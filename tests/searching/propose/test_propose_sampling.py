@@ -20,8 +20,7 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.searching.phases.screening import Search
 from nas_attn.searching.propose.halving import ParetoHalving
-from nas_attn.searching.propose.sampling import DistinctSampler
-from nas_attn.searching.propose.untried import distributions
+from nas_attn.searching.propose.sampling import DistinctSampler, distributions
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.space.schema import SpaceSpec
