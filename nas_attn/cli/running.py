@@ -105,7 +105,6 @@ def do_runs(
         options = Options(
             device=effort.device,
             threads=effort.threads,
-            time_limit_s=left_s,
             say=say,
             stop=stop,
             only=only,

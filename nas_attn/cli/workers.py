@@ -75,7 +75,7 @@ def worker(
             if not context.quiet:
                 echo(f"{name}: {line}", err=context.as_json)
 
-    options = Options(device, threads, seconds, say=say, stop=stop)
+    options = Options(device, threads, say=say, stop=stop)
     if told is not None:
         options = replace(options, **told.options)
     quiet_optuna()

@@ -11,11 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.recipe.reading import load_recipe
-from nas_attn.searching.prepare.beginning import begin
-from nas_attn.searching.run.local import run_workers
-from nas_attn.searching.run.taking_part import Options
-from nas_attn.searching.worker.ending import Ending
 from nas_attn.storage.database import Database
 
 pytestmark = pytest.mark.slow
@@ -44,15 +39,6 @@ def test_eight_workers_on_one_file(table: Path) -> None:
         row.trial for row in rows
     )
     assert len(rows) == 40
-
-
-def test_no_time_at_all_is_none_for_several_workers_too(table: Path) -> None:
-    opened = begin(load_recipe("table.toml"), "sqlite:///nas_attn.db")
-    said: list[str] = []
-    options = Options(device="cpu", time_limit_s=0.0, say=said.append)
-    assert run_workers(opened, 2, options) is Ending.TIME
-    assert sum("done (time)" in line for line in said) == 2
-    assert opened.store.candidates() == []
 
 
 def test_several_workers_say_that_the_space_is_exhausted(table: Path) -> None:

@@ -29,7 +29,7 @@ from nas_attn.searching.phases.testing import is_test_due
 from nas_attn.searching.prepare.length_protocols import known_score
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage.records import CandidateRow, Score
-from nas_attn.storage.rows import Lease, Run, RunRow
+from nas_attn.storage.rows import Lease, Run
 from nas_attn.training.plan import backbone_number, bare_seeds
 
 # of the runs after it
@@ -43,20 +43,12 @@ LAST_S = 2.0
 class Further(TaskSource, ABC):
     @override
     def want(self, lease: Lease) -> bool:
-        """Enqueues the next runs, once the earlier ones have ended."""
-        if not self.recipe.search.confirm_seeds or self._waits() or is_test_due(self.worker):
-            return False
-        runs = self.next()
-        self.queue.want(runs)
-        return bool(runs)
+        asked = self.recipe.search.confirm_seeds and not is_test_due(self.worker)
+        return bool(asked) and self.next()
 
     @abstractmethod
-    def next(self) -> list[Run]:
-        """The next runs; empty if none are needed."""
-
-    def _waits(self) -> bool:
-        """Whether runs of before must end first."""
-        return bool(self.queue.rows(state="waiting", purposes=[self.purpose]))
+    def next(self) -> bool:
+        """Enqueues the next runs, once the earlier ones have ended; whether there are any."""
 
     @override
     def ahead(self, lease: Lease) -> bool:
@@ -68,41 +60,30 @@ class Further(TaskSource, ABC):
         bare = next((row for row in self.store.candidates() if row.is_bare), None)
         if not self.recipe.search.confirm_seeds or late or bare is None or bare.state != "scored":
             return False
-        runs = self.bare_runs(bare)
-        self.queue.want(runs)
-        return bool(runs)
+        return self.step([bare])
 
     @abstractmethod
-    def bare_runs(self, bare: CandidateRow) -> list[Run]:
-        """The bare backbone's runs in the next step that are not in the queue."""
+    def step(self, views: Iterable[CandidateView | CandidateRow]) -> bool:
+        """Enqueues the next step's runs of some candidates; whether any was not in the queue."""
 
     @override
     def known(self, run: Run) -> Score | None:
         return known_score(self.worker.benches.search, run)
 
-    @override
-    def ended(self, row: RunRow, lease: Lease) -> None:
-        run = row.run
-        line = f"confirm with seed {run.seed}: {run.placement}"
-        if row.state != "done":
-            line = f"seed {run.seed} of {run.placement} {row.state}: {row.reason}"
-        self.worker.say(line)
-
-    def missing(
+    def further(
         self,
         views: Iterable[CandidateView | CandidateRow],
         backbones: Mapping[int, int],
         round: int = 0,
-    ) -> list[Run]:
-        """Runs of candidates with all seeds (-> backbone) that are not in the queue."""
-        there = {row.run.identity for row in self.queue.rows(protocol=SEARCH)}
+    ) -> bool:
+        """Enqueues runs of candidates with all seeds (-> backbone); whether there are new ones."""
         views = list(views)
         runs = [
             Run(view.key, view.placement, seed, number, SEARCH, self.purpose, LATER_PRIORITY, round)
             for seed, number in backbones.items()
             for view in views
         ]
-        return [run for run in runs if run.identity not in there]
+        return self.enter(runs, protocol=SEARCH)
 
 
 class Confirmation(Further):
@@ -113,30 +94,20 @@ class Confirmation(Further):
     purpose = CONFIRM
 
     @override
-    def next(self) -> list[Run]:
+    def next(self) -> bool:
         trials = self.worker.opened.trials
         if self.store.settings.confirmed_trials == trials:
-            return []
-        runs = self.missing(to_confirm(searched_snapshot(self.store)), self._backbones())
+            return False
         # a worker that dies before the note is written chooses again
-        self.queue.want(runs)
+        entered = self.step(to_confirm(searched_snapshot(self.store)))
         self.store.set(confirmed_trials=trials, rounds_before=rounds_begun(self.store))
-        return runs
+        return entered
 
-    def _backbones(self) -> dict[int, int]:
-        """The further seeds, and the backbone of each."""
+    @override
+    def step(self, views: Iterable[CandidateView | CandidateRow]) -> bool:
         first = bare_seeds(self.recipe).stop
         seeds = range(first, first + self.recipe.search.confirm_seeds)
-        return {seed: backbone_number(self.recipe, seed) for seed in seeds}
-
-    @override
-    def _waits(self) -> bool:
-        # they are chosen once, and the bare backbone's may have begun
-        return False
-
-    @override
-    def bare_runs(self, bare: CandidateRow) -> list[Run]:
-        return self.missing([bare], self._backbones())
+        return self.further(views, {seed: backbone_number(self.recipe, seed) for seed in seeds})
 
 
 class Rounds(Further):
@@ -147,32 +118,25 @@ class Rounds(Further):
     purpose = ROUND
 
     @override
-    def next(self) -> list[Run]:
-        if all_rounds_ran(self.store, self.recipe):
-            return []
+    def next(self) -> bool:
         rounds = rounds_begun(self.store)
+        waiting = self.queue.rows(state="waiting", purposes=[ROUND])
+        if any(row.run.round <= rounds for row in waiting):
+            return False
+        if all_rounds_ran(self.store, self.recipe):
+            return False
         rng = np.random.default_rng([self.recipe.search.seed, rounds])
-        return self.missing(
-            next_round(searched_snapshot(self.store), rng), self._backbone(rounds), rounds + 1
-        )
+        return self.step(next_round(searched_snapshot(self.store), rng))
 
-    def _backbone(self, rounds: int) -> dict[int, int]:
-        """The seed of the round after so many, and its backbone."""
+    @override
+    def step(self, views: Iterable[CandidateView | CandidateRow]) -> bool:
+        if all_rounds_ran(self.store, self.recipe):
+            return False
+        rounds = rounds_begun(self.store)
         number = ROUND_SEED + rounds
         fresh = self.recipe.training.start == "backbone"
-        return {self.recipe.first_seed + number: number if fresh else 0}
-
-    @override
-    def _waits(self) -> bool:
-        waiting = self.queue.rows(state="waiting", purposes=[self.purpose])
-        return any(row.run.round <= rounds_begun(self.store) for row in waiting)
-
-    @override
-    def bare_runs(self, bare: CandidateRow) -> list[Run]:
-        if all_rounds_ran(self.store, self.recipe):
-            return []
-        rounds = rounds_begun(self.store)
-        return self.missing([bare], self._backbone(rounds), rounds + 1)
+        backbones = {self.recipe.first_seed + number: number if fresh else 0}
+        return self.further(views, backbones, rounds + 1)
 
 
 def narrow(worker: Worker) -> bool:

@@ -60,9 +60,9 @@ from nas_attn.searching.prepare.fitting import (
 )
 from nas_attn.searching.prepare.length_protocols import keep_length_protocol
 from nas_attn.searching.worker.ending import Ending
-from nas_attn.searching.worker.worker import TaskSource, Worker, how_it_failed
+from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space.placement import BARE
-from nas_attn.storage.rows import Lease, Run, RunRow
+from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore
 from nas_attn.training.plan import session_s, study_plan
 
@@ -198,14 +198,10 @@ class BareTrainings(TaskSource, ABC):
 
     @override
     def want(self, lease: Lease) -> bool:
-        rows = self.queue.rows(purposes=[LENGTH])
-        there = {row.run.identity for row in rows if row.state != "withdrawn"}
         trainings = self.trainings()
-        missing = [run for run in self.runs(trainings) if run.identity not in there]
-        for epochs, rate in trainings if missing else ():
+        for epochs, rate in trainings:
             keep_length_protocol(self.store, self.recipe, epochs, rate)
-        self.queue.want(missing)
-        return bool(missing)
+        return self.enter(self.runs(trainings), purposes=[LENGTH])
 
 
 class Control(BareTrainings):
@@ -229,7 +225,7 @@ class Control(BareTrainings):
         protocols = {length_protocol(*training) for training in trainings}
         rows = [row for row in self.queue.rows(purposes=[LENGTH]) if row.run.protocol in protocols]
         ran = {row.run.seed for row in rows}
-        ended = all(row.state not in ("waiting", "running") for row in rows)
+        ended = all(row.state != "waiting" for row in rows)
         late = self.store.settings.test_from
         if (
             len(trainings) != 1
@@ -258,11 +254,6 @@ class Control(BareTrainings):
         """
         bare = self.store.candidate(self.key)
         return bare is not None and bare.state == "scored" and self.want(lease)
-
-    @override
-    def ended(self, row: RunRow, lease: Lease) -> None:
-        epochs = several(epochs_of(row.run), "epoch")
-        self.worker.say(f"bare backbone for {epochs}, seed {row.run.seed}{how_it_failed(row)}")
 
 
 class FindingLength(BareTrainings):
@@ -322,16 +313,6 @@ class FindingLength(BareTrainings):
         left_s = until - self.worker.opened.database.now()
         each_s = epoch_s * SEEDS_PER_LENGTH / self.store.workers.at_once()
         return [epochs for epochs in following if epochs * each_s <= left_s]
-
-    @override
-    def ended(self, row: RunRow, lease: Lease) -> None:
-        how = row.state
-        if row.state == "done":
-            how = several(epochs_of(row.run), "epoch")
-        if not is_length(row.run.protocol):
-            how += f" at {row.run.protocol.rpartition('x')[2]} times the usual rate"
-        why = f": {row.reason}" if row.reason else ""
-        self.worker.say(f"bare backbone, seed {row.run.seed}: {how}{why}")
 
     @override
     def close(self) -> Ending:

@@ -37,6 +37,7 @@ from nas_attn.searching.phases.extras import near_answer
 from nas_attn.searching.phases.family import QueuedRelatives
 from nas_attn.searching.phases.length import other_training
 from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
+from nas_attn.searching.prepare.baselines import begun_of
 from nas_attn.searching.prepare.length_protocols import known_score
 from nas_attn.searching.propose.sampling import DistinctSampler, covers, distributions
 from nas_attn.searching.worker.ending import Ending
@@ -61,8 +62,6 @@ SUSPICIOUS = 3
 COMPANIONS = 3
 # of the search's runs
 PRIORITY = 30
-# states of Optuna's trials that have had a run
-BEGUN = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Search(TaskSource):
@@ -92,7 +91,7 @@ class Search(TaskSource):
         """
         planned = self.worker.opened.trials
         trials = self.book.all()
-        begun = sum(trial.state in BEGUN for trial in trials)
+        begun = begun_of(trials)
         if begun >= planned:
             return False
         until = self.store.settings.screen_until
@@ -125,8 +124,7 @@ class Search(TaskSource):
         named = self.book.named(trials)
         if not named and self._family.enter(trials):
             named = self.book.named(self.book.all())
-        begun = sum(trial.state in BEGUN for trial in trials)
-        self.store.set(trials=begun + len(named))
+        self.store.set(trials=begun_of(trials) + len(named))
         if not named:
             return False
         return self._begin(self.book.ask(self.space.parameters, waiting=named[0]), lease)
@@ -170,13 +168,11 @@ class Search(TaskSource):
         waiting = self._open()
         if measurer is None or measurer.fits or not waiting:
             return ""
-        who = f"{waiting} trained candidates lack their latencies"
-        if waiting == 1:
-            who = "1 trained candidate lacks its latency"
         study = self.store.name
         return (
-            f"{who}, which only {measurer.machine} can measure: start a worker there with nas-attn"
-            f" worker {study}, or measure here from now on with nas-attn resume {study} --here"
+            f"only {measurer.machine} can measure the latency of"
+            f" {several(waiting, 'trained candidate')}: start a worker there with nas-attn worker"
+            f" {study}, or measure here from now on with nas-attn resume {study} --here"
         )
 
     def _open(self) -> int:
@@ -256,9 +252,8 @@ class Search(TaskSource):
         lacks only its latency.
         """
         # without those that were withdrawn: this candidate needs them still
-        of_search = self.queue.rows(key=row.key, protocol=SEARCH, purposes=[SEARCH])
-        runs = [r for r in of_search if r.state != "withdrawn"]
-        reasons = {row_of_run.state: row_of_run.reason for row_of_run in runs}
+        runs = self.queue.rows(key=row.key, protocol=SEARCH, purposes=[SEARCH])
+        reasons = {run.state: run.reason for run in runs if run.state != "withdrawn"}
         if "pruned" in reasons:
             scores = self.store.scores(row.key, protocol=SEARCH)
             epochs = several(max((s.score.epochs for s in scores), default=0), "epoch")
@@ -266,13 +261,9 @@ class Search(TaskSource):
             self._finish(row, lease, "pruned", why)
         elif "failed" in reasons:
             self._finish(row, lease, "failed", reasons["failed"])
-        elif not runs:
-            self.queue.want(self._first_runs(row))
         elif "waiting" not in reasons:
-            there = {row_of_run.run.identity for row_of_run in runs}
-            missing = [run for run in self._runs(row) if run.identity not in there]
-            self.queue.want(missing)
-            if not missing:
+            wanted = self._runs(row) if reasons else self._first_runs(row)
+            if not self.enter(wanted, key=row.key, protocol=SEARCH):
                 self._score(row, lease)
 
     def _score(self, row: CandidateRow, lease: Lease) -> None:
@@ -328,13 +319,14 @@ class Search(TaskSource):
         latency = None
         if measurer:
             latency = measurer.known(self.bench.plan.resolved(row.placement))
-        limited = any(limit is not None for limit in self.recipe.limits.model_dump().values())
+        excess = None
+        limits = self.recipe.limits.model_dump().values()
         # one that failed says nothing of the limits
-        limited = limited and row.state != "failed"
-        over = max(excesses(self.recipe, row.cost or {}, latency).values(), default=0.0)
-        over = max(over, SAME) if row.state == "infeasible" else min(over, 0.0)
+        if row.state != "failed" and any(limit is not None for limit in limits):
+            over = max(excesses(self.recipe, row.cost or {}, latency).values(), default=0.0)
+            excess = max(over, SAME) if row.state == "infeasible" else min(over, 0.0)
         shown = attributes(row, latency, self.store.scores(row.key, protocol=SEARCH))
-        self.book.tell(row.trial, values, shown, excess=over if limited else None)
+        self.book.tell(row.trial, values, shown, excess=excess)
 
     @override
     def prepare(self, row: RunRow, lease: Lease) -> bool:
@@ -349,17 +341,18 @@ class Search(TaskSource):
             self.bench.plan.resolved(candidate.placement), self._companions(row.run.key)
         )
         self.store.set_cost(row.run.key, checked.cost, lease)
+        if not checked.reason:
+            return True
         limit_ms = self.recipe.limits.max_latency_ms
         keeps = self.space.spec.sites.originals == "keep"
-        if checked.reason and candidate.is_bare and checked.latency and limit_ms and keeps:
+        if candidate.is_bare and checked.latency and limit_ms and keeps:
             raise RecipeError(
                 f"limits.max_latency_ms = {limit_ms:g} cannot be met: the bare backbone itself"
                 f" takes {checked.latency.ms:.3g} ms here, and attention adds more; set a higher"
                 " limit in a new study, or search a smaller backbone"
             )
-        if checked.reason:
-            self._finish(candidate, lease, "infeasible", checked.reason)
-        return not checked.reason
+        self._finish(candidate, lease, "infeasible", checked.reason)
+        return False
 
     @override
     def known(self, run: Run) -> Score | None:
@@ -379,7 +372,7 @@ class Search(TaskSource):
             search.pruner == "none"
             or row.baseline
             or score.rung == last
-            or run.seed != self._runs(row)[0].seed
+            or not self._gives_weights(run)
         ):
             return True
         scored = [r for r in self.store.candidates() if r.state == "scored"]
@@ -414,11 +407,11 @@ class Search(TaskSource):
         for objective in self.recipe.objectives:
             name = objective_name(objective)
             if not is_cost(objective) and name not in score.metrics:
-                what = (
+                raise RecipeError(
                     f"objectives names '{objective}', but"
-                    f" {self.recipe.training.evaluator or 'training'} returned no '{name}'"
+                    f" {self.recipe.training.evaluator or 'training'} returned no '{name}':"
+                    f" {did_you_mean(name, score.metrics)}"
                 )
-                raise RecipeError(f"{what}: {did_you_mean(name, score.metrics)}")
 
     def _companions(self, key: str) -> list[ResolvedPlacement]:
         """Candidates to measure beside a new one: unmeasured ones, then those with the widest
@@ -427,14 +420,13 @@ class Search(TaskSource):
         measurer = self.bench.measurer
         if measurer is None or not measurer.fits:
             return []
-        rows = {}
-        for r in self.store.candidates():
-            if r.state in ("running", "scored") and r.placement != BARE:
-                rows[r.key] = r
-        wanted = measurer.open_keys(
-            [other for other in rows if other != key], self.recipe.latency.tolerance
-        )
-        return [self.bench.plan.resolved(rows[other].placement) for other in wanted[:COMPANIONS]]
+        others = {
+            row.key: row.placement
+            for row in self.store.candidates()
+            if row.state in ("running", "scored") and row.placement != BARE and row.key != key
+        }
+        wanted = measurer.open_keys(list(others), self.recipe.latency.tolerance)
+        return [self.bench.plan.resolved(others[other]) for other in wanted[:COMPANIONS]]
 
 
 def is_attention(row: CandidateRow) -> bool:

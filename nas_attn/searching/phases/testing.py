@@ -26,7 +26,7 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import METRICS
 from nas_attn.searching.prepare.clock import TESTING
 from nas_attn.searching.prepare.fitting import LAST_SHARE
-from nas_attn.searching.worker.worker import TaskSource, Worker, how_it_failed
+from nas_attn.searching.worker.worker import TaskSource, Worker, how_it_ended
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
 from nas_attn.storage.opening import OpenStudy
@@ -142,22 +142,20 @@ def begin(opened: OpenStudy, family: Family) -> None:
 
 def family_runs(family: Family) -> list[Run]:
     """All runs of a family, block by block."""
-    runs = []
-    for block in range(family.blocks):
-        for network in family.networks:
-            runs.append(
-                Run(
-                    network.key,
-                    network.placement,
-                    seed=family.first_seed + block,
-                    backbone=0,
-                    protocol=TARGET_PROTOCOL,
-                    purpose=VALIDATE,
-                    priority=VALIDATE_PRIORITY,
-                    round=family.number,
-                )
-            )
-    return runs
+    return [
+        Run(
+            network.key,
+            network.placement,
+            seed=family.first_seed + block,
+            backbone=0,
+            protocol=TARGET_PROTOCOL,
+            purpose=VALIDATE,
+            priority=VALIDATE_PRIORITY,
+            round=family.number,
+        )
+        for block in range(family.blocks)
+        for network in family.networks
+    ]
 
 
 class Validation(TaskSource):
@@ -165,18 +163,8 @@ class Validation(TaskSource):
 
     @override
     def want(self, lease: Lease) -> bool:
-        there = {
-            row.run.identity
-            for row in self.queue.rows(protocol=TARGET_PROTOCOL)
-            if row.state != "withdrawn"
-        }
-        missing = []
-        for family in families(self.store):
-            for run in family_runs(family):
-                if run.identity not in there:
-                    missing.append(run)
-        self.queue.want(missing)
-        return bool(missing)
+        runs = [run for family in families(self.store) for run in family_runs(family)]
+        return self.enter(runs, protocol=TARGET_PROTOCOL)
 
     @override
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
@@ -196,7 +184,7 @@ class Validation(TaskSource):
         )
         block = row.run.seed - family.first_seed + 1
         which = f"test {family.number}, run {done}/{len(runs)}, block {block}"
-        self.worker.say(f"{which}: {row.run.placement}{how_it_failed(row)}")
+        self.worker.say(f"{which}: {row.run.placement}{how_it_ended(row)}")
 
 
 # largest share of the remaining time for a test

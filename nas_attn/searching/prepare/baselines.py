@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.attention.choice import Choice
@@ -23,7 +23,7 @@ from nas_attn.space.search_space import BACKBONE_SITE, Baseline, SearchSpace, Va
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.trial_book import BASELINE, OUTSIDE, TRIED
 from nas_attn.training.plan import Plan, study_plan, wanted
-from nas_attn.training.starts import wanted_weights
+from nas_attn.training.starts import read_weights, wanted_weights
 
 # searches with at least so many trials have relatives of the backbone among them
 FEWEST_TRIALS = 6
@@ -83,6 +83,11 @@ def in_turn(family: Relatives) -> list[Choice]:
     """
     sides = [_two_of(family.larger), _two_of(family.smaller)]
     return [other for pair in zip_longest(*sides) for other in pair if other]
+
+
+def likely_relatives(recipe: Recipe, plan: Plan, trials: int) -> list[Choice]:
+    """The relatives that a search of so many trials tries if each can begin; as `family_of`."""
+    return in_turn(family_of(recipe, plan, trials))[: most_relatives(trials)]
 
 
 def _two_of(others: Sequence[Choice]) -> list[Choice]:
@@ -149,9 +154,8 @@ def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolve
         return {}
     if 2 * (len(baselines) + len(CONTROLS)) > trials:
         return {}
-    family = in_turn(family_of(recipe, plan, trials))[: most_relatives(trials)]
     # a fourth one takes the place of no control
-    if 3 * (len(family[:3]) + len(CONTROLS)) > trials:
+    if 3 * (len(likely_relatives(recipe, plan, trials)[:3]) + len(CONTROLS)) > trials:
         return {}
     networks = {
         str(BaselineName("control", name)): plan.resolved(plan.space.everywhere(Choice(name)))
@@ -225,8 +229,6 @@ def user_trials(plan: Plan, placements: Iterable[str]) -> list[Queued]:
     trials_by_key: dict[str, Queued] = {}
     for typed in placements:
         resolved = plan.resolved(parse(typed))
-        if resolved.other is not None:
-            _check_other(plan, resolved.other)
         try:
             values = plan.space.values(resolved)
         except PlacementError:
@@ -235,14 +237,11 @@ def user_trials(plan: Plan, placements: Iterable[str]) -> list[Queued]:
     return list(trials_by_key.values())
 
 
-def _check_other(plan: Plan, other: Choice) -> None:
-    """Raises BackboneError: there is no such backbone, or the study's weights are not for it."""
-    plan.bare(0, other)
-    training = plan.recipe.training
-    if training.start == "pretrained" and training.weights != "default":
-        raise BackboneError(
-            f"'{other}' cannot start from '{training.weights}', weights of another network: omit it"
-        )
+def check_other(plan: Plan, other: Choice) -> None:
+    """Raises BackboneError: there is no such backbone, or it has no weights to start from."""
+    networks = plan.like(other)
+    networks.bare(0)
+    list(read_weights(networks))
 
 
 def trials_to_try_all(opened: OpenStudy) -> int:
@@ -255,5 +254,10 @@ def trials_to_try_all(opened: OpenStudy) -> int:
     last = max((n for n in waiting if TRIED in trials[n].user_attrs), default=-1)
     if last < 0:
         return 0
-    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    return sum(n <= last for n in waiting) + sum(t.state in counted for t in trials)
+    return sum(n <= last for n in waiting) + begun_of(trials)
+
+
+def begun_of(trials: Iterable[FrozenTrial]) -> int:
+    """How many of Optuna's trials have had a run."""
+    begun = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+    return sum(trial.state in begun for trial in trials)

@@ -109,12 +109,8 @@ class Asker:
     """Hands out the runs of a study until it is complete."""
 
     def __init__(self, opened: OpenStudy, options: Options) -> None:
-        trained = [
-            objective_name(objective)
-            for objective in opened.recipe.objectives
-            if not is_cost(objective)
-        ]
-        self._metric = (trained or ["score"])[0]
+        trained = (objective_name(o) for o in opened.recipe.objectives if not is_cost(o))
+        self._metric = next(trained, "score")
         self._waiting: queue.Queue[Asked] = queue.Queue()
         self._raised: list[BaseException] = []
         self._last: Asked | None = None

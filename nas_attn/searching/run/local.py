@@ -6,7 +6,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from nas_attn.errors import (
@@ -20,7 +21,7 @@ from nas_attn.searching.run.taking_part import Options, work
 from nas_attn.searching.run.worker_process import TOLD, Told, start_worker
 from nas_attn.searching.worker.devices import devices_of
 from nas_attn.searching.worker.ending import Ending
-from nas_attn.searching.worker.stopping import NOW, STOP, Orders
+from nas_attn.searching.worker.stopping import NOW, STOP
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.processes import apart
 
@@ -39,7 +40,6 @@ class Child:
         self, told: Told, process: subprocess.Popen[bytes], say: Callable[[str], None]
     ) -> None:
         self.process = process
-        self.orders = Orders(process.stdin)
         self.told = told
         self._say = say
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -62,10 +62,21 @@ class Child:
     def works(self) -> bool:
         return self.process.poll() is None
 
+    def send(self, word: bytes) -> None:
+        """Tells it STOP or NOW, on its standard input; does nothing if it has ended. A signal would
+        not do: schedulers send theirs to the worker, too, and so it would count twice.
+        """
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.write(word)
+            self.process.stdin.flush()
+
     def close(self) -> None:
         """Ends it, if it still runs, and closes its pipes."""
         self.process.kill()
-        self.orders.close()
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
         self._reader.join(timeout=5)
 
     @property
@@ -138,20 +149,13 @@ def _attend(children: list[Child], options: Options) -> Ending:
     if ExitStatus.DONE in codes:
         for code in filter(None, codes):
             options.say(f"a worker ended with status {code}; the others continued")
-        return _of_all(endings)
+        # Who says that nothing is left speaks of the whole study.
+        return Ending.EXHAUSTED if Ending.EXHAUSTED in endings else endings[0]
     what = f"all {len(codes)} workers ended with an error (above)"
     if set(codes) == {UserError.exit_status}:
         # resumed as it is, it ends in the same way
         raise UserError(what)
     raise OperationError(what)
-
-
-def _of_all(endings: Collection[Ending]) -> Ending:
-    """Why workers that ended in order have ended together. Who says that nothing is left speaks of
-    the whole study; the others' time may have been over by then.
-    """
-    order = (Ending.EXHAUSTED, Ending.COMPLETE, Ending.TIME)
-    return next(ending for ending in order if ending in endings)
 
 
 def _wait(children: list[Child], options: Options) -> None:
@@ -166,7 +170,7 @@ def _wait(children: list[Child], options: Options) -> None:
         if options.stop.is_set() and asked is None:
             asked = time.monotonic()
             for child in children:
-                child.orders.send(STOP)
+                child.send(STOP)
         if asked is not None and time.monotonic() - asked > WORKERS_GRACE_S:
             if all(child.ending for child in children if child.works):
                 return
@@ -181,7 +185,7 @@ def _hurry(children: list[Child], options: Options) -> None:
     unfinished.
     """
     for child in children:
-        child.orders.send(NOW)
+        child.send(NOW)
     deadline = time.monotonic() + HURRY_S
     while time.monotonic() < deadline and any(child.works for child in children):
         time.sleep(0.05)

@@ -24,24 +24,15 @@ class Overview:
 def overview(opened: OpenStudy) -> Overview:
     reached = progress(opened)
     workers = workers_of(opened)
+    candidates = opened.store.candidates()
     per_hour = None
     if any(worker.works for worker in workers):
-        times = sorted(row.finished_at for row in opened.store.candidates() if row.finished_at)[
-            -PACE_OF:
-        ]
+        times = sorted(row.finished_at for row in candidates if row.finished_at)[-PACE_OF:]
         if len(times) > FEWEST_TIMES:
             per_hour = (len(times) - 1) / max(1e-3, opened.database.now() - times[0]) * 3600
-    return Overview(
-        progress=reached,
-        per_hour=per_hour,
-        workers=workers,
-        failures=tuple(_failures(opened)),
-    )
-
-
-def _failures(opened: OpenStudy) -> list[tuple[str, int]]:
-    reasons = [row.reason for row in opened.store.candidates() if row.state == "failed"]
+    reasons = [row.reason for row in candidates if row.state == "failed"]
     reasons += [
         row.reason for row in opened.store.queue.rows(state="failed") if row.run.purpose != SEARCH
     ]
-    return Counter(reason or "no reason is known" for reason in reasons).most_common()
+    failures = Counter(reason or "no reason is known" for reason in reasons).most_common()
+    return Overview(reached, per_hour, workers, tuple(failures))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -43,7 +42,6 @@ class Options:
     device: str = "auto"
     # intra-op threads; None: chosen by measuring
     threads: int | None = None
-    time_limit_s: float | None = None
     # `validate` or `retrain`: only these runs; None: all
     only: str | None = None
     # on this machine, which share its cores
@@ -81,9 +79,8 @@ def _take_part(opened: OpenStudy, options: Options) -> Ending:
     def carry_out(worker: Worker) -> Ending:
         validation = Validation(worker)
         retraining = Retraining(worker)
-        for source in (validation, retraining):
-            if options.only == source.purpose:
-                return worker.run([source])
+        if options.only is not None:
+            return worker.run([s for s in (validation, retraining) if s.purpose == options.only])
         enqueue_first(opened)
         phases: list[TaskSource] = [
             retraining,
@@ -120,7 +117,6 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Endi
     """Makes a worker of this process, with its device; returns the result of `do`, or STOPPED if it
     was stopped before.
     """
-    began = time.monotonic()
     folder = opened.make_folder()
     owner = owner_name()
     ended = Ending.STOPPED
@@ -143,15 +139,11 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Endi
             options.evaluator,
         )
         benches = Benches(workplace, study_plan(opened.store))
-        deadline = None
-        if options.time_limit_s is not None:
-            deadline = began + options.time_limit_s
         worker = Worker(
             opened,
             benches,
             stop=options.stop.is_set,
             say=options.say,
-            deadline=deadline,
             at=presence.at,
         )
         ended = do(worker)

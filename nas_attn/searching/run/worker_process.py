@@ -17,13 +17,13 @@ from nas_attn.system.importing import trusts
 from nas_attn.training.numerics import cores_for
 
 # options in JSON's types, which a worker process has from the one that starts it
-TOLD = ("device", "threads", "time_limit_s", "only", "workers")
+TOLD = ("device", "threads", "only", "workers")
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a worker process is told by the one that starts it. It is in its environment, since all
-    users can read a command line. Its standard input then says when to stop (`stopping.Orders`).
+    users can read a command line. Its standard input then says when to stop (`local.Child.send`).
     """
 
     # shown before each line

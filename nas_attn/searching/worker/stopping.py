@@ -9,10 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from queue import SimpleQueue
 from types import FrameType
-from typing import IO
 
 from nas_attn.searching.worker.presence import FINISHING
 from nas_attn.system.environment import storage_wait_s
@@ -39,7 +38,7 @@ def interruptible(
 ) -> Iterator[None]:
     """First signal: finish the step, write a checkpoint, leave the trial resumable. Second: stop
     now, by a KeyboardInterrupt. `say` reports waits inside; they end when `stop` is set. With
-    `orders`, standard input says when to stop (`Orders`).
+    `orders`, standard input says when to stop.
     """
     ear = _Ear(stop, say)
     if orders:
@@ -119,25 +118,3 @@ class _Ear:
                     # ends its sleep, too
                     signal.pthread_kill(main, signal.SIGINT)
         self._stop.set()
-
-
-class Orders:
-    """A worker's standard input, which says when to stop. A signal would not do: schedulers send
-    theirs to the worker, too, and so it would count twice.
-    """
-
-    def __init__(self, pipe: IO[bytes] | None) -> None:
-        """`pipe` is the worker's standard input."""
-        assert pipe is not None
-        self._pipe = pipe
-
-    def send(self, word: bytes) -> None:
-        """Tells the worker STOP or NOW; does nothing if it has ended."""
-        with suppress(OSError):
-            self._pipe.write(word)
-            self._pipe.flush()
-
-    def close(self) -> None:
-        """Ends the orders; a worker that still runs then stops."""
-        with suppress(OSError):
-            self._pipe.close()

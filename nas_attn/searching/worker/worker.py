@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
@@ -24,8 +25,9 @@ from nas_attn.errors import (
     RecipeError,
     StorageAway,
     TrainingError,
+    several,
 )
-from nas_attn.recipe.purposes import BACKBONE, LENGTH, SEARCH
+from nas_attn.recipe.purposes import BACKBONE, LENGTH, SEARCH, length_epochs
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.keeping import sweep
 from nas_attn.searching.worker.ending import Ending
@@ -98,10 +100,25 @@ class TaskSource:
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """Called when a run has reached its last rung, with the network."""
 
+    def enter(self, runs: Iterable[Run], **which: Any) -> bool:
+        """Enqueues the runs that are not in the queue, or were withdrawn.
+
+        Args:
+            runs: that are wanted.
+            which: of the queue's rows they may be, as `RunQueue.rows` takes it.
+
+        Returns:
+            Whether there are any.
+        """
+        rows = self.queue.rows(**which)
+        there = {row.run.identity for row in rows if row.state != "withdrawn"}
+        missing = [run for run in runs if run.identity not in there]
+        self.queue.want(missing)
+        return bool(missing)
+
     def ended(self, row: RunRow, lease: Lease) -> None:  # noqa: ARG002 - sources need it
         """Called when a run has ended, with its row of the queue; its lease is still held."""
-        why = f": {row.reason}" if row.reason else ""
-        self.worker.say(f"{self.worker.name(row.run)}: {row.state}{why}")
+        self.worker.say(f"{self.worker.name(row.run)}{how_it_ended(row)}")
 
     def close(self) -> Ending | None:
         """Called when no run is left: why it ends; None while others finish it."""
@@ -112,9 +129,9 @@ class TaskSource:
         return ""
 
 
-def how_it_failed(row: RunRow) -> str:
-    """Says how a run ended if it is not done, for the end of a line."""
-    return "" if row.state == "done" else f" {row.state}: {row.reason}"
+def how_it_ended(row: RunRow) -> str:
+    """Says how a run ended, for the end of a line."""
+    return f": {row.state}: {row.reason}" if row.reason else f": {row.state}"
 
 
 @dataclass(frozen=True)
@@ -137,7 +154,6 @@ class Worker:
         *,
         stop: Callable[[], bool],
         say: Callable[[str], None],
-        deadline: float | None = None,
         at: Callable[[str], None] = ignore,
     ) -> None:
         """Makes a worker of a study.
@@ -147,7 +163,6 @@ class Worker:
             benches: where its runs are trained, by protocol.
             stop: asked between steps; True ends the work.
             say: takes each line of progress.
-            deadline: after it (`time.monotonic`) no run is begun; None: no limit.
             at: is told the current task.
         """
         self._at = at
@@ -156,20 +171,17 @@ class Worker:
         self.owner = benches.workplace.owner
         self.stop = stop
         self.say = say
-        self._deadline = deadline
         self.store = opened.store
         self.recipe = opened.recipe
         self.queue = opened.store.queue
 
     def run(self, sources: Sequence[TaskSource]) -> Ending:
-        """Works until the sources, in their order, have no work left. Returns TIME, STOPPED, or
-        what the last source's `close` said; COMPLETE only if no source said another one.
+        """Works until the sources, in their order, have no work left. Returns STOPPED, or what
+        the last source's `close` said; COMPLETE only if no source said another one.
         """
         idle = self._idle(sources)
         try:
             while not self.stop():
-                if self._deadline is not None and time.monotonic() >= self._deadline:
-                    return Ending.TIME
                 try:
                     with self.scheduling() as lock:
                         step = self._next(sources, lock) if lock is not None else None
@@ -243,20 +255,14 @@ class Worker:
         for number, source in enumerate(sources, 1):
             if source.want(lock):
                 return self._take(sources)
-            if self.queue.rows(state="waiting", purposes=[source.purpose]):
-                return self._ahead(sources, number, lock)
-            ended = source.close()
+            waiting = self.queue.rows(state="waiting", purposes=[source.purpose])
+            ended = None if waiting else source.close()
             if ended is None:
-                return self._ahead(sources, number, lock)
+                ahead = any(later.ahead(lock) for later in sources[number:])
+                return self._take(sources) if ahead else None
             if ended is not Ending.COMPLETE:
                 ending = ended
         return ending
-
-    def _ahead(self, sources: Sequence[TaskSource], number: int, lock: Lease) -> TakenRun | None:
-        """A run that the sources from this number on will want; None without one."""
-        if any(source.ahead(lock) for source in sources[number:]):
-            return self._take(sources)
-        return None
 
     def _take(self, sources: Sequence[TaskSource]) -> TakenRun | None:
         """The first waiting run that no worker has, or the backbone that it needs first."""
@@ -318,7 +324,7 @@ class Worker:
         if step.source is None:
             # the first thing that happens, and for minutes the only one
             self.say(f"{name}: training")
-        elif run.purpose in (SEARCH, LENGTH):
+        elif run.purpose == SEARCH:
             task = f"{name}, seed {run.seed}: {run.placement}"
         self._at(task)
         with self.store.holding(step.lease):
@@ -330,15 +336,14 @@ class Worker:
             except LeaseLost:
                 self.say(f"{name}: taken over by another worker")
             except BaseException as error:
-                in_order = isinstance(error, Interrupted)
-                if isinstance(error, DeviceLost):
-                    # It is no orderly end: a run that costs one process after the other its GPU
-                    # must fail at last.
-                    self.say(f"{name}: waits for another worker")
-                else:
-                    with nullcontext() if in_order else impatient():
-                        self._hand_back(step, name)
-                if not in_order:
+                # A lost device is no orderly end: a run that costs one process after the other its
+                # GPU must fail at last.
+                if not isinstance(error, DeviceLost):
+                    # what cannot be handed back, others take over
+                    with suppress(StorageAway, LeaseLost, Interrupted), impatient():
+                        self.queue.hand_back(step.row, step.lease)
+                self.say(f"{name}: stopped; it will go on from its last checkpoint")
+                if not isinstance(error, Interrupted):
                     raise
 
     def _carry_out(self, step: TakenRun) -> None:
@@ -386,22 +391,15 @@ class Worker:
         else:
             source.ended(self.queue.row(row.id), lease)
 
-    def _hand_back(self, step: TakenRun, name: str) -> None:
-        what = "stopped; it will go on from its last checkpoint"
-        try:
-            self.queue.hand_back(step.row, step.lease)
-        except (StorageAway, Interrupted):
-            what += "; the database does not answer"
-        except LeaseLost:
-            what = "taken over by another worker"
-        self.say(f"{name}: {what}")
-
     def name(self, run: Run) -> str:
         """Names a run in a few words."""
         if run.purpose == BACKBONE:
             return self._backbone_name(run)
         if run.purpose == LENGTH:
-            return f"bare backbone, seed {run.seed}, {run.protocol}"
+            rate = run.protocol.partition("x")[2]
+            at = f" at {rate} times the usual rate" if rate else ""
+            epochs = several(length_epochs(run.protocol) or 0, "epoch")
+            return f"bare backbone for {epochs}{at}, seed {run.seed}"
         if run.purpose == SEARCH:
             candidate = self.store.candidate(run.key)
             return str(run.placement) if candidate is None else f"trial {candidate.trial}"
@@ -433,24 +431,18 @@ def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: Trainin
     Raises:
         RecipeError, TrainingError: the study stops.
     """
-    if recipe.rate_is_open:
-        # at another one, the bare backbone may learn
+    scores = store.scores(protocol=run.protocol)
+    # at another rate, the bare backbone may learn
+    may_pass = recipe.rate_is_open or isinstance(error, OutOfMemory)
+    if may_pass or any(stored.purpose != BACKBONE for stored in scores):
         return
-    if isinstance(error, OutOfMemory) or any(
-        s.purpose != BACKBONE for s in store.scores(protocol=run.protocol)
-    ):
-        return
-    failed = {row.run.key for row in store.queue.rows(state="failed", protocol=run.protocol)} | {
-        run.key
-    }
+    rows = store.queue.rows(state="failed", protocol=run.protocol)
+    failed = {run.key, *(row.run.key for row in rows)}
     if run.placement != BARE and len(failed) < MANY_FAILED:
         return
     own = recipe.training.evaluator is not None
-    kind, who = (
-        (RecipeError, "training.evaluator has not scored one run yet: ")
-        if own
-        else (TrainingError, "")
-    )
+    kind = RecipeError if own else TrainingError
+    who = "training.evaluator has not scored one run yet: " if own else ""
     what = (
         f"{len(failed)} networks failed and none has been scored, so the search stops; the last,"
         f" '{run.placement}'"

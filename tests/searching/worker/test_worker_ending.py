@@ -15,8 +15,9 @@ from nas_attn.searching.worker.ending import Ending
 
 
 def child(program: str, report: Path, said: list[str]) -> Child:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, "-c", program], **pipes)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     return Child(Told("worker 1", str(report), {}), process, said.append)
 
 

@@ -279,15 +279,6 @@ def test_a_terminal_that_closes_does_not_end_a_search_in_an_error(
     assert open_study("table", URL).store.held() == []
 
 
-def test_a_time_limit_of_nothing_begins_nothing(table: Path) -> None:
-    opened = create_study(load_recipe("table.toml"), URL)
-    assert (
-        taking_part.work(opened, taking_part.Options(say=lambda line: None, time_limit_s=0.0))
-        == "time"
-    )
-    assert opened.store.candidates() == []
-
-
 def work(opened: OpenStudy, lines: list[str], stop: threading.Event) -> str:
     """As a command does it."""
     with interruptible(stop, lines.append):
