@@ -10,7 +10,7 @@ from nas_attn.errors import RecipeError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import tracking
-from nas_attn.searching.prepare import beginning, checks
+from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import heartbeat, work
 from nas_attn.storage.opening import OpenStudy, open_study
@@ -60,7 +60,7 @@ def test_a_tracker_that_is_not_installed_is_named(
 ) -> None:
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=rf"pip install '.+\[{tracker}\]'"):
-        checks.check_here(tracked(tracker), device="cpu")
+        tracking.check(tracked(tracker))
 
 
 @pytest.mark.filterwarnings("ignore")  # theirs

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import BackboneError
 from nas_attn.searching.prepare.baselines import (
+    check_other,
     control_name,
     family_of,
     in_turn,
@@ -21,7 +22,6 @@ from nas_attn.searching.worker.worker import Worker
 from nas_attn.space.placement import BARE
 from nas_attn.space.search_space import other_of
 from nas_attn.storage.trial_book import BASELINE, OUTSIDE, outside
-from nas_attn.training.starts import given_weights
 
 
 class QueuedRelatives:
@@ -56,9 +56,7 @@ class QueuedRelatives:
     def _can_start(self, other: Choice) -> bool:
         """Whether this machine can begin to train a network; says why not."""
         try:
-            plan = self._bench.plan.like(other)
-            if plan.recipe.training.start == "pretrained":
-                given_weights(plan)
+            check_other(self._bench.plan, other)
         except BackboneError as error:
             self._worker.say(f"{other} is not compared with the backbone: {error}")
             return False

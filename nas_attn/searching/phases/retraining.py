@@ -86,7 +86,9 @@ def enter(store: StudyStore, wanted: RetrainingOrder) -> int:
 def results(
     store: StudyStore, wanted: RetrainingOrder
 ) -> list[tuple[Run, StoredScore | None, str]]:
-    """Each run with its score on the validation split, or the reason why it has none."""
+    """Each run that was entered with its score on the validation split, or the reason why it has
+    none.
+    """
     last = len(protocol_recipe(store, wanted.protocol).training.rungs) - 1
     rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
     scores = {
@@ -98,7 +100,7 @@ def results(
         (
             run,
             scores.get((run.key, run.seed, run.backbone)),
-            rows[run.identity].reason if run.identity in rows else "",
+            rows[run.identity].reason,
         )
         for run in wanted.runs
     ]

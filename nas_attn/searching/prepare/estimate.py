@@ -24,10 +24,8 @@ from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.target import AUTO
 from nas_attn.recipe.units import duration
 from nas_attn.searching.prepare.baselines import (
-    family_of,
     first_queue,
-    in_turn,
-    most_relatives,
+    likely_relatives,
     user_trials,
 )
 from nas_attn.searching.prepare.fitting import (
@@ -243,7 +241,7 @@ def _counts(plan: SearchPlan, recipe: Recipe, stated: int) -> dict[str, int]:
     wished = max(stated, max((count for count, one in enumerate(queue, 1) if one.typed), default=0))
     begun = queue[:wished]
     # they come last
-    family = in_turn(family_of(recipe, networks, stated))[: most_relatives(stated)]
+    family = likely_relatives(recipe, networks, stated)
     late = min(len(family), wished - len(begun))
     inside = sum(one.values is not None and networks.space.contains(one.values) for one in begun)
     outside = len(begun) - inside + late

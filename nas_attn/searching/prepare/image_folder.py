@@ -76,11 +76,9 @@ ENOUGH_OF_FEW = 10
 MANY_TRIALS = 36
 # a longer search measures latencies more precisely, and confirms with more seeds
 LONG_S = 1200.0
-# shares of a folder's images, where it is not divided already
-TRAINED = 0.64
-VALIDATED = 0.16
-# of the training images, where only the test is divided off
-VALIDATED_OF_TRAINED = 0.2
+# of a folder's images, and of these: shares where it is not divided already
+NOT_TESTED = 0.8
+VALIDATED = 0.2
 # settings with which the user says how weights are changed, so that no preset does
 PRESET_STATED = {f"training.{name}" for name in ("preset", "optimizer", "learning_rate")}
 
@@ -171,10 +169,9 @@ class FolderRequest:
     def images(self) -> ImageCounts:
         """About how many images train and validate."""
         counts = {split: sum(of.values()) for split, of in self.inventory.counts.items()}
-        trained = counts.get("train", TRAINED * self.inventory.images)
-        validated = counts.get("validation", VALIDATED * self.inventory.images)
-        if "train" in counts and "validation" not in counts:
-            validated = VALIDATED_OF_TRAINED * trained
+        trained = counts.get("train", NOT_TESTED * self.inventory.images)
+        validated = counts.get("validation", VALIDATED * trained)
+        if "validation" not in counts:
             trained -= validated
         few = self.said.data.resplit
         if few == AUTO:
@@ -192,33 +189,35 @@ class FolderRequest:
 
     def networks(self) -> Iterator[tuple[str, InputProposal]]:
         """The networks to choose from, the most costly first, and what each is fed."""
-        is_named = "backbone.name" in self.settings
         name = self.said.backbone.name
-        if self.weights is not None:
-            for taken in self._inputs_of_weights(name, self.weights):
-                yield name, taken
+        own = weights_input(name, self.weights)
+        if own is not None and own.size is not None:
+            yield from ((name, taken) for taken in self._inputs_of_weights(name))
             return
-        shapes = [(name, side) for side in RANDOM_SIDES] if is_named else list(RANDOM_NETS)
-        if not is_named and self.images.trained < tasks.FEW_TRAINING_IMAGES:
-            # it was no better than ResNet-8 on 500 and on 900 images (research/folders), and takes
-            # the time of two further seeds
-            shapes.remove(DEEPER_NET)
+        shapes = [(name, side) for side in RANDOM_SIDES]
+        if "backbone.name" not in self.settings and self.weights is None:
+            shapes = list(RANDOM_NETS)
+            if self.images.trained < tasks.FEW_TRAINING_IMAGES:
+                # it was no better than ResNet-8 on 500 and on 900 images (research/folders), and
+                # takes the time of two further seeds
+                shapes.remove(DEEPER_NET)
         # small images are not enlarged, and a stated size stays, so that several sides may be one
         yield from dict.fromkeys((one, self._input(one, side)) for one, side in shapes)
 
-    def _inputs_of_weights(self, backbone: str, weights: str) -> list[InputProposal]:
-        """What a network with trained weights is fed: as these want it, then smaller images."""
-        inputs = [self._input(backbone, RANDOM_SIDES[0], weights)]
-        known = weights_input(backbone, weights)
-        if self.said.data.size is not None or only_side(backbone, weights) is not None:
-            return inputs
-        if known is None or known.size is None:
-            return list(dict.fromkeys(self._input(backbone, side) for side in RANDOM_SIDES))
+    def _inputs_of_weights(self, backbone: str) -> Iterator[InputProposal]:
+        """What a network with weights of a known size is fed: as these want it, then smaller
+        images.
+        """
+        own = self._input(backbone, RANDOM_SIDES[0], self.weights)
+        yield own
+        if self.said.data.size is not None or only_side(backbone, self.weights) is not None:
+            return
+        least = own.size
         for side in SHRUNK_SIDES:
             size, fit = self.inventory.proposed(side, least=side)
-            if math.prod(height_and_width(size)) < math.prod(height_and_width(inputs[-1].size)):
-                inputs.append(inputs[0]._replace(size=size, fit=fit, why=""))
-        return inputs
+            if math.prod(height_and_width(size)) < math.prod(height_and_width(least)):
+                least = size
+                yield own._replace(size=size, fit=fit, why="")
 
     def _input(self, backbone: str, side: int, weights: str | None = None) -> InputProposal:
         """How the images become a network's input. Raises DataError: it takes no images of the size
@@ -323,9 +322,7 @@ def plan_folder(request: FolderRequest) -> FolderSearch:
         options.append(request.search(backbone, taken))
         if options[-1].fits >= request.enough:
             break
-    chosen = options[-1]
-    if chosen.fits < request.enough:
-        chosen = max(options, key=lambda option: option.fits)
+    chosen = max(options, key=lambda option: option.fits)
     if chosen.fits == 0:
         least_s = min(option.timed.least_s for option in options if option.timed)
         raise DataError(

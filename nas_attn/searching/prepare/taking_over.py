@@ -7,8 +7,8 @@ the rest. Files are copied: either study can be deleted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,8 @@ from nas_attn.storage.copying import Copies, copy_files, copy_results
 from nas_attn.storage.heartbeat import Heartbeat
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import CandidateRow
-from nas_attn.storage.rows import Lease
 from nas_attn.storage.trial_book import OUTSIDE
-from nas_attn.system.processes import owner_name, owner_shown
+from nas_attn.system.processes import owner_name
 from nas_attn.training.plan import Plan, kept_text, study_plan
 
 LENGTH_KEY = "target.epochs"
@@ -115,11 +114,11 @@ def take_over(opened: OpenStudy, source: OpenStudy) -> TakenOver:
     study is only read. Killed half-way, it is to be called again.
 
     Args:
-        opened: the new study, in which no worker has begun.
+        opened: the new study.
         source: the other one, in the same database.
 
     Raises:
-        StudyError: a worker has begun in the new one.
+        StudyError: another process does the same.
     """
     plan = study_plan(opened.store)
     protocols = _same_protocols(opened, source)
@@ -130,7 +129,13 @@ def take_over(opened: OpenStudy, source: OpenStudy) -> TakenOver:
         for row in source.store.candidates()
         if SEARCH in protocols and row.key in keys and (same_limits or row.state != "infeasible")
     ]
-    with _alone(opened, f"taking over from study {source.store.name}") as lease:
+    owner = owner_name()
+    # no worker takes a run before all is taken over (`taking_part.work`)
+    lease = opened.store.acquire("scheduling", owner=owner)
+    if lease is None:
+        raise StudyError(f"study '{opened.store.name}' takes over already, in another process")
+    doing = f"taking over from study {source.store.name}"
+    with Heartbeat(opened.store, owner, doing=doing).shown(), opened.store.holding(lease):
         _add_trials(opened, rows, plan)
         copies = Copies(
             protocols=protocols,
@@ -190,31 +195,9 @@ def _add_trials(opened: OpenStudy, rows: Collection[CandidateRow], plan: Plan) -
         if row is None:
             opened.book.study.add_trial(create_trial(state=TrialState.FAIL))
             continue
-        try:
+        placed: dict[str, Any] = {"user_attrs": {OUTSIDE: str(row.placement)}}
+        # the space may not hold it
+        with suppress(PlacementError):
             values = plan.space.values(plan.resolved(row.placement))
-        except PlacementError:
-            # the space does not hold it
-            users = {OUTSIDE: str(row.placement)}
-            trial = create_trial(state=TrialState.RUNNING, user_attrs=users)
-        else:
-            trial = create_trial(
-                state=TrialState.RUNNING, params=values, distributions={**distributions(plan.space)}
-            )
-        opened.book.study.add_trial(trial)
-
-
-@contextmanager
-def _alone(opened: OpenStudy, doing: str) -> Iterator[Lease]:
-    """No worker is at a run, and none takes one meanwhile; `doing`: what the study's list says."""
-    store = opened.store
-    owner = owner_name()
-    lease = store.acquire("scheduling", owner=owner)
-    others = [owner_shown(row.owner) for row in store.held() if row.owner != owner]
-    if lease is not None and not others:
-        with Heartbeat(store, owner, doing=doing).shown(), store.holding(lease):
-            yield lease
-        return
-    if lease is not None:
-        store.release(lease)
-    who = "; ".join(others) or "a worker looks for work"
-    raise StudyError(f"study '{store.name}' has running workers ({who}): stop them first")
+            placed = {"params": values, "distributions": distributions(plan.space)}
+        opened.book.study.add_trial(create_trial(state=TrialState.RUNNING, **placed))

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from nas_attn.model.coding import names_of
 from nas_attn.recipe.tables import is_cost
-from nas_attn.searching.propose.history import Distributions, Evidence, Space, known_of_trials
+from nas_attn.searching.propose.history import Distributions, Evidence, known_of_trials
 from nas_attn.searching.propose.placement_sampler import RANDOM_TRIES, PlacementSampler
 from nas_attn.searching.propose.samplers import draws, sampler_row
 from nas_attn.space.search_space import FREE, SearchSpace, Values
@@ -70,7 +70,7 @@ class DistinctSampler(PlacementSampler):
         """The whole space, all sites together; nothing for a trial whose placement lies outside the
         space.
         """
-        return {} if outside(trial) else {**distributions(self._searched)}
+        return {} if outside(trial) else distributions(self._searched)
 
     @override
     def sample_relative(
@@ -102,10 +102,10 @@ class DistinctSampler(PlacementSampler):
             seed = rng.getrandbits(31)
             yield from draws(row, study, trial, space, seed=seed, trials=self._trials)
         elif not (row.lists_all and covers(self._searched, others, left)):
-            yield super().sample_relative(study, trial, {**space})
+            yield super().sample_relative(study, trial, space)
 
 
-def distributions(space: SearchSpace) -> Space:
+def distributions(space: SearchSpace) -> dict[str, Any]:
     """One categorical parameter per site."""
     return {site: CategoricalDistribution(values) for site, values in space.parameters.items()}
 
