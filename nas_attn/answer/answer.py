@@ -273,7 +273,7 @@ class Answer:
     @property
     def slower(self) -> Option | None:
         """Beside the placement that is chosen: of those on the front that are surely slower, the
-        one with the largest gain; None if it does not gain more by enough to count.
+        one with the largest gain; None if none gains more.
         """
         if self.chosen is None:
             return None
@@ -283,8 +283,7 @@ class Answer:
             if one.view.on_front_of_placements and _surely_faster(self.chosen, one)
         ]
         best = max(slow, key=lambda one: one.gain.mean, default=None)
-        enough = self.chosen.gain.mean + self.counts
-        return best if best is not None and best.gain.mean > enough else None
+        return best if best is not None and best.gain.mean > self.chosen.gain.mean else None
 
     @property
     def also(self) -> tuple[Option, ...]:
