@@ -232,7 +232,7 @@ class Transformed:
     masked: bool
     steps: tuple[Named, ...]
 
-    def __call__(self, drawn: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, drawn: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """An image, uint8 (C, H, W), and its boxes (M, 5), by (index, seed); DataError: a transform
         failed.
         """

@@ -153,7 +153,7 @@ class Split:
             if steps:
                 transformed = self._transformed(steps)
                 few = range(min(4, len(self)))
-                sizes = {tuple(transformed((number, number))[0].shape[1:]) for number in few}
+                sizes = {tuple(transformed[number, number][0].shape[1:]) for number in few}
                 if len(sizes) > 1:
                     raise DataError(
                         f"training.augment makes images of different sizes, {min(sizes)} and"

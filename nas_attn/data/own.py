@@ -142,7 +142,7 @@ class Items:
     # whose items they are
     where: str
 
-    def __call__(self, at: int) -> tuple[NDArray[Any], Any]:
+    def __getitem__(self, at: int) -> tuple[NDArray[Any], Any]:
         """Returns an image, uint8 or float32 (C, H, W) with its mask as last channel, and the
         label: a number (of a mask, its highest class; -1: none), or numbers (K,), or boxes float32
         (K, 5). Raises DataError: the item is wrong.
@@ -194,14 +194,14 @@ def _read_items(items: Items) -> tuple[Samples, int]:
     """
     count = len(items.dataset)
     again = np.unique(np.linspace(0, count - 1, READ_AGAIN).round().astype(int)).tolist()
-    looked = {at: items(at) for at in again}
+    looked = {at: items[at] for at in again}
     first, label_0 = looked[0]
     of_columns = items.kind in ("tags", "numbers")
     labels: list[Any] = []
     identity: list[int] = []
 
     def images() -> Iterator[NDArray[Any]]:
-        feed = Feed(items, items.section.workers or 0, stacked=False)
+        feed = Feed(items, items.section.workers or 0, joined=list)
         parts = (part.tolist() for part in torch.split(torch.arange(count), TOGETHER))
         for at, (pixels, label) in enumerate(itertools.chain.from_iterable(feed(parts))):
             if pixels.shape != first.shape:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from pickle import PicklingError
@@ -23,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
-from torch.utils.data import Dataset as TorchDataset
 
 from nas_attn.data.cache import Scratch
 from nas_attn.errors import DataError
@@ -204,60 +202,42 @@ class Feed:
 
     def __init__(
         self,
-        item: Callable[[Any], Any],
+        items: Any,
         workers: int,
         *,
         pinned: bool = False,
-        stacked: bool = True,
+        joined: Callable[[list[Any]], Any] = default_collate,
     ) -> None:
-        """`item` converts one entry of a batch, in a worker; `stacked`: results become tensors,
-        else a list. Its DataError is raised here as it is.
-        """
+        """`items` gives one for an entry of a batch, in a worker; `joined`: a batch of them."""
         self._order: list[list[Any]] = []
-        workers = workers if _reaches_workers(item) else 0
+        workers = workers if _reaches_workers(items) else 0
         self._loader: DataLoader[Any] = DataLoader(
-            _Items(item),
+            items,
             batch_sampler=self._order,
             num_workers=workers,
             pin_memory=pinned,
             persistent_workers=workers > 0,
-            collate_fn=partial(_batched, default_collate if stacked else list),
+            collate_fn=joined,
         )
 
     def __call__(self, batches: Iterable[list[Any]]) -> Iterator[Any]:
-        """The items of these batches, stacked."""
+        """The items of these batches, joined. Raises DataError: that of an item."""
         self._order[:] = batches
-        for batch in self._loader:
-            if isinstance(batch, DataError):
-                raise batch
-            yield batch
+        try:
+            yield from self._loader
+        except DataError as error:
+            # a worker's comes with a traceback, which it ends
+            raise DataError(str(error).strip().rpartition(f"{DataError.__name__}: ")[2]) from error
 
 
-def _batched(join: Callable[[list[Any]], Any], items: list[Any]) -> Any:
-    """The items of a batch, joined; or what is wrong with the first that is."""
-    return next((item for item in items if isinstance(item, DataError)), None) or join(items)
-
-
-def _reaches_workers(item: Callable[[Any], Any]) -> bool:
-    """Whether it can be sent to worker processes: always to forked ones, to others only if it can
+def _reaches_workers(items: object) -> bool:
+    """Whether they can be sent to worker processes: always to forked ones, to others only if they can
     be pickled (no lambda).
     """
     if multiprocessing.get_start_method() == "fork":
         return True
     try:
-        ForkingPickler.dumps(item)
+        ForkingPickler.dumps(items)
     except (PicklingError, AttributeError, TypeError):
         return False
     return True
-
-
-class _Items(TorchDataset[Any]):
-    def __init__(self, item: Callable[[Any], Any]) -> None:
-        self._item = item
-
-    def __getitem__(self, entry: Any) -> Any:
-        try:
-            return self._item(entry)
-        except DataError as error:
-            # one that a worker raises would come with a traceback
-            return DataError(str(error))

@@ -41,11 +41,11 @@ def test_a_transform_in_the_training_process_leaves_dropout_its_generator() -> N
     transformed = Transformed(Images.of(images), None, masked=False, steps=(("noise", _noisy),))
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    first, _ = transformed((0, 7))
+    first, _ = transformed[0, 7]
     assert torch.equal(torch.get_rng_state(), before)
-    again, _ = transformed((0, 7))
+    again, _ = transformed[0, 7]
     assert torch.equal(first, again)
-    assert not torch.equal(first, transformed((0, 8))[0])
+    assert not torch.equal(first, transformed[0, 8][0])
 
 
 def _noisy(image: torch.Tensor) -> torch.Tensor:

@@ -505,7 +505,7 @@ def test_what_no_other_process_can_have_is_read_in_this_one() -> None:
     before = multiprocessing.get_start_method()
     multiprocessing.set_start_method("spawn", force=True)
     try:
-        feed = Feed(lambda number: torch.tensor(number), 2)
+        feed = Feed(Items(lambda number: torch.tensor(number)), 2)
         assert [batch.tolist() for batch in feed([[3, 1], [2]])] == [[3, 1], [2]]
     finally:
         multiprocessing.set_start_method(before, force=True)
