@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas_attn.data.bands import Bands, is_array, read_bands
-from nas_attn.data.image_file import REASON_LETTERS, is_deep, opened_image, why_unreadable
+from nas_attn.data.image_file import is_deep, opened_image, why_unreadable
 from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.data.manifest import checksum
 from nas_attn.data.pixels import DECODED_TOGETHER
-from nas_attn.errors import DataError, shorten
+from nas_attn.errors import DataError
 from nas_attn.recipe.sections import Fit, InputSize, height_and_width
 from nas_attn.system.processes import cores
 
@@ -203,8 +203,7 @@ def mask_values(source: Source, size: Size) -> NDArray[np.uint8]:
     return mask.astype(np.uint8)
 
 
-# an image as `decode` gives it, None if it is broken; the checksum of its files; why it is broken,
-# else empty
+# an image as `decode` gives it, and the checksum of its files; or None, 0, and why it is broken
 Decoded = tuple[NDArray[Any] | None, int, str]
 
 
@@ -212,22 +211,17 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
     """Decodes every file, in order, on all cores. Raises DataError: one is not there any more."""
 
     def work(source: Source) -> Decoded:
-        pixels = None
-        why = ""
         try:
-            pixels = decode(source, cut)
-        except Exception as error:
-            # decoders raise any error for damaged files
-            why = why_unreadable(source.files, error) or "unknown"
-        try:
-            return pixels, checksum(path.read_bytes() for path in source.files), why
+            content = checksum(path.read_bytes() for path in source.files)
+            return decode(source, cut), content, ""
         except FileNotFoundError as error:
             raise DataError(
                 f"'{error.filename}' was there and is gone: something else changes the folder; wait"
                 " until it has finished, then start again"
             ) from None
-        except OSError as error:
-            return None, 0, shorten(error.strerror or str(error), REASON_LETTERS)
+        except Exception as error:
+            # decoders raise any error for damaged files
+            return None, 0, why_unreadable(source.files, error) or "unknown"
 
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(sources), DECODED_TOGETHER):

@@ -168,17 +168,14 @@ def of(section: DataSection, kind: Kind) -> Inventory | None:
         return None
     sources: list[Source] = found.sources.tolist()
     seen = _seen(found, look_at(found.root, sources), kind, section.channels)
-    lacking = missing_reader(found.paths)
-    if lacking and all(image.why == lacking for image in seen):
-        raise DataError(f"the images of '{found.root}': {lacking}")
-    unreadable = {image.name: image.why for image in seen if image.why}
-    if seen and len(unreadable) == len(seen):
+    readable = [image for image in seen if not image.why]
+    if seen and not readable:
         raise DataError(
             f"{several(len(seen), 'image')} of '{found.root}' cannot be read"
             f"{' with their masks' if kind == 'masks' else ''}: all of them; the first,"
-            f" '{seen[0].name}': {unreadable[seen[0].name]}"
+            f" '{seen[0].name}': {seen[0].why}"
         )
-    readable = [image for image in seen if not image.why]
+    unreadable = {image.name: image.why for image in seen if image.why}
     classes = list(map(printable_name, found.classes)) if kind == "classes" else [""]
     counts = {split: dict.fromkeys(classes, 0) for split in found.splits}
     for image in readable:
@@ -199,6 +196,7 @@ def of(section: DataSection, kind: Kind) -> Inventory | None:
     if of_folder and len(numbers) == 1 and all(look.banded for look in readable):
         bands = numbers.pop()
         ranges = _ranges([look.ranges for look in readable if look.ranges], remarks)
+    lacking = missing_reader(found.paths)
     if lacking and (bands or section.channels):
         remarks.append(Remark("missing_reader", lacking))
     return Inventory(

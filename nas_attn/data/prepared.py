@@ -32,7 +32,7 @@ from nas_attn.data.cache import (
     states,
 )
 from nas_attn.data.decoding import Cut, Source, decode_all
-from nas_attn.data.inventory import NOT_COUNTED, WHOLE
+from nas_attn.data.inventory import WHOLE
 from nas_attn.data.pixels import Images, images_file
 from nas_attn.data.samples import Parts, Samples, below, detector_side
 from nas_attn.data.splitting import amount
@@ -209,25 +209,21 @@ def _report(files: Samples, why: Sequence[str], section: DataSection) -> None:
     """
     assert files.sources is not None
     first = files.sources[0]
-    reasons = [reason for reason in why if reason]
-    names = [printable(n) for n, reason in zip(files.names, why, strict=True) if reason]
-    count = f"{several(len(names), 'image')} of '{files.root}' cannot be read"
+    broken = [(printable(n), why) for n, why in zip(files.names, why, strict=True) if why]
+    name, reason = broken[0]
+    count = f"{several(len(broken), 'image')} of '{files.root}' cannot be read"
     if first.mask:
-        masks = "its mask" if len(names) == 1 else "their masks"
-        count += (
-            f" with {masks} (gray or palette, of the image's size, values 0 to {first.classes - 1},"
-            f" or {NOT_COUNTED})"
-        )
+        count += " with its mask" if len(broken) == 1 else " with their masks"
     if first.size:
         count += " at the size that its annotations say"
-    if len(reasons) == len(files):
-        raise DataError(f"{count}: all of them; the first, '{names[0]}': {reasons[0]}")
+    if len(broken) == len(files):
+        raise DataError(f"{count}: all of them; the first, '{name}': {reason}")
     if section.broken_images == "refuse":
         raise DataError(
-            f"{count}, the first is '{names[0]}' ({reasons[0]}): repair or remove it or set"
+            f"{count}, the first is '{name}' ({reason}): repair or remove it or set"
             ' data.broken_images = "skip"'
         )
-    _warn(f"{count}, left out: {few(names)}; the first: {reasons[0]}")
+    _warn(f"{count}, left out: {few([name for name, _ in broken])}; the first: {reason}")
 
 
 def _warn(sentence: str) -> None:
