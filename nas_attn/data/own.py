@@ -156,8 +156,14 @@ class Items:
     def _converted(self, given: Any, label: Any) -> tuple[NDArray[Any], Any]:
         """An image and its label. Raises ValueError: they are not as needed."""
         image = _image(given)
+        channels = image.shape[2]
         if self.kind == "boxes":
-            image = _of_photograph(image)
+            if image.dtype != np.uint8 or channels not in (1, 3):
+                raise ValueError(
+                    f"{image.dtype} values and {channels} channels: a detector takes bytes and"
+                    " three channels"
+                )
+            image = image.repeat(3 // channels, axis=2)
         pixels = _pixels(image, self.cut)
         if self.kind == "boxes":
             return pixels, _boxes(label, pixels.shape[1] / max(image.shape[:2]))
@@ -338,17 +344,6 @@ def _pixels(image: NDArray[Any], cut: Cut | None) -> NDArray[Any]:
     return fitted_bands(image, cut, grey if image.dtype == np.uint8 else None)
 
 
-def _of_photograph(image: NDArray[Any]) -> NDArray[Any]:
-    """Bytes (H, W, 3) for a detector. Raises ValueError: there are other values or channels."""
-    channels = image.shape[2]
-    if image.dtype != np.uint8 or channels not in (1, 3):
-        raise ValueError(
-            f"{image.dtype} values and {channels} channels: a detector takes bytes and three"
-            " channels"
-        )
-    return image.repeat(3 // channels, axis=2)
-
-
 def _values(label: Any, kind: Kind, unknown: list[str]) -> NDArray[np.float64]:
     """(): a class, or NOT_KNOWN; () or (K,): labels or numbers, NaN for unknown ones; (H, W): a
     mask, NOT_COUNTED for unknown pixels. Raises ValueError: it is none of these.
@@ -356,7 +351,8 @@ def _values(label: Any, kind: Kind, unknown: list[str]) -> NDArray[np.float64]:
     try:
         values = np.asarray(label, np.float64).squeeze()
     except (TypeError, ValueError):
-        raise ValueError(f"the label {shorten(repr(label), 60)}, not {NEEDED[kind]}") from None
+        # of three dimensions, which no label has
+        values = np.zeros((0, 0, 0))
     listed = np.isin(values, [number(cell) for cell in unknown if is_number(cell)])
     listed |= np.isnan(values) & ("" in unknown)
     whole = (values >= 0) & (values == np.floor(values))

@@ -113,8 +113,7 @@ class Images:
         they are many, unless `every`. Of float32, only that of masks means something.
         """
         counts = torch.zeros(self.shape[0], 256, dtype=torch.int64)
-        sample = torch.arange(len(self)) if every else self._sample()
-        for images in self.fetch(torch.split(sample, DECODED_TOGETHER)):
+        for images in self._sampled(every):
             values = images.clamp(0, 255).long() if self.deep else images
             for number, channel in enumerate(values.unbind(1)):
                 counts[number] += torch.bincount(channel.flatten(), minlength=256).cpu()
@@ -126,7 +125,7 @@ class Images:
         """
         if self.deep:
             total = np.zeros((3, channels))
-            for images in self.fetch(torch.split(self._sample(), DECODED_TOGETHER)):
+            for images in self._sampled():
                 bands = images[:, :channels].double().cpu().numpy() / 255
                 known = ~np.isnan(bands)
                 bands[~known] = 0
@@ -142,11 +141,13 @@ class Images:
         std = np.where(variance > 1e-12 * square, np.sqrt(variance.clip(min=0)), 1.0)
         return tuple(mean.tolist()), tuple(std.tolist())
 
-    def _sample(self) -> Tensor:
-        """Which images tell mean and deviation."""
-        largest = max(DECODED_TOGETHER, HISTOGRAM_BYTES // math.prod(self.shape))
-        count = min(len(self), largest)
-        return torch.from_numpy(np.linspace(0, len(self) - 1, count).round().astype(np.int64))
+    def _sampled(self, every: bool = False) -> Iterator[Tensor]:
+        """Evenly spaced images, enough to tell mean and deviation."""
+        most = max(DECODED_TOGETHER, HISTOGRAM_BYTES // math.prod(self.shape))
+        count = len(self) if every else min(len(self), most)
+        places = np.linspace(0, len(self) - 1, count).round()
+        index = torch.from_numpy(places.astype(np.int64))
+        return self.fetch(torch.split(index, DECODED_TOGETHER))
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yields (B, C, H, W) on the device for each of these index batches (int64). Of a file, the
@@ -231,8 +232,8 @@ class Feed:
 
 
 def _reaches_workers(items: object) -> bool:
-    """Whether they can be sent to worker processes: always to forked ones, to others only if they can
-    be pickled (no lambda).
+    """Whether they can be sent to worker processes: always to forked ones, to others only if they
+    can be pickled (no lambda).
     """
     if multiprocessing.get_start_method() == "fork":
         return True
