@@ -311,14 +311,7 @@ def proposed_task(data: str, task: str | None = None, columns: Sequence[str] = (
         return ProposedTask(task or USUAL_TASK)
     found = lesson(root, kind, columns)
     named = {"tags": "multi-label", "numbers": "regression"}.get(found.kind or "", USUAL_TASK)
-    return ProposedTask(
-        task or named,
-        found.why,
-        columns or found.columns,
-        found.choice,
-        found.group,
-        found.unknown,
-    )
+    return ProposedTask(task or named, *found[1:])
 
 
 def _seen_without_table(data: str) -> ProposedTask | None:

@@ -8,16 +8,17 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+
+from nas_attn.data.csv_table import CsvTable
 from nas_attn.data.inventory import WHOLE
 from nas_attn.data.table import (
     FilesByName,
-    LabelTable,
+    bit,
     group_of,
-    is_bit,
-    is_number,
     listed,
     number,
     separator,
@@ -48,8 +49,7 @@ LISTS = "lists"
 WORDS = "words that recur"
 
 
-@dataclass(frozen=True)
-class Lesson:
+class Lesson(NamedTuple):
     """What is proposed of a table."""
 
     # None: nothing, or the classes are folders
@@ -79,11 +79,11 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     """
     try:
         file, *_ = tables_of(root, TableSection()).values()
-        table = LabelTable.of({WHOLE: file})
+        table = CsvTable.of({WHOLE: file})
         there = FilesByName(root)
         image = there.column(table)
     except DataError:
-        return Lesson()
+        return Lesson(columns=tuple(columns))
     paths = table.column(image)
     if kind is None and not any(there.find(paths)):
         raise DataError(
@@ -91,23 +91,19 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
             f" '{shorten(paths[0])}' is not in '{root}'; give the table a column with their paths"
         )
     beside = [name for name in table.header if name and name != image and name.lower() != "split"]
-    group = group_of({name: table.column(name) for name in beside if name not in columns})
-    every = [name for name in beside if name != group]
-    forms = _forms(table, columns or every)
-    if group and not {*forms.values()} - {"", RUNNING}:
-        # it is all that can be learnt
-        every = beside
-        forms = _forms(table, beside)
-        group = ""
-    if not columns:
-        # a running number tells images apart, and what is known of whoever is in the image is
-        # learnt only if nothing else is there
-        told = {name: form for name, form in forms.items() if form not in ("", RUNNING)}
-        forms = {name: form for name, form in told.items() if not _ABOUT.fullmatch(name)} or told
+    cells = {name: table.column(name) for name in (*beside, *columns)}
+    doubtful = _doubtful(cells)
+    commas = table.has_decimal_commas
+    forms = {
+        name: BITS if name in doubtful else _form(column, commas=commas)
+        for name, column in cells.items()
+    }
+    group = group_of({name: cells[name] for name in beside if name not in columns})
+    seen = columns or _learnable([name for name in beside if forms[name]], forms, group)
+    group = "" if group in seen else group
     # an image has several lines
     is_long = len(set(paths)) < len(paths)
-    found = kind or _kind_of(list(forms.values()), is_long=is_long)
-    taken = _taken(found, forms, is_long=is_long)
+    found, taken = _taken(kind, {name: forms[name] for name in seen}, is_long=is_long)
     if columns and kind is None and not taken:
         raise DataError(
             f"'{file}' has neither classes, 0 and 1, lists of labels nor numbers in"
@@ -117,53 +113,54 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     taken = list(columns) or taken
     if not taken:
         return Lesson()
-    left = [name for name in forms if forms[name] and name not in taken]
     choice = ""
-    if not columns and (left or (found == "numbers" and len(taken) > 1)):
-        choice = f"'{file}' has several columns that may be learnt, {few([*taken, *left])}"
-    why = f"'{file.name}' has {_what(found, forms.get(taken[0], ''), taken, table)}"
-    if unlearnt := [name for name in every if name not in taken]:
+    if not columns and (len(taken) < len(seen) or (found == "numbers" and len(taken) > 1)):
+        choice = f"'{file}' has several columns that may be learnt, {few(seen)}"
+    form = forms[taken[0]]
+    said = {"classes": "a class of each image", "numbers": "numbers"}
+    bits = "0 or 1" if form == BITS else "labels"
+    why = f"'{file.name}' has {said.get(found or '', bits)} in {few(taken)}"
+    if form == CODES and found == "classes":
+        why += f", {CODES} (--task regression takes them as quantities)"
+    if unlearnt := [name for name in beside if name not in (*taken, group)]:
         why += f", and {few(unlearnt)} {'is' if len(unlearnt) == 1 else 'are'} not learnt"
-    unknown = _unknown(table, taken, lists=forms.get(taken[0]) == LISTS or is_long)
+    unknown = ["-1"] * any(name in doubtful for name in taken)
+    if form != LISTS and not is_long and any("" in cells[name] for name in taken):
+        # in lists, an empty cell has no label
+        unknown.insert(0, "")
     if unknown:
-        why += f"; {' and '.join(map(_cell, unknown))} count as unknown (data.unknown)"
-    whole = taken == every and found != "classes"
-    proposed = () if whole else tuple(taken)
-    return Lesson(found, why, proposed, choice, group, tuple(unknown))
+        names = [f"cells with {cell}" if cell else "empty cells" for cell in unknown]
+        why += f"; {' and '.join(names)} count as unknown (data.unknown)"
+    chosen = columns or unlearnt or found == "classes"
+    return Lesson(found, why, tuple(taken) if chosen else (), choice, group, tuple(unknown))
 
 
-def _forms(table: LabelTable, names: Sequence[str]) -> dict[str, str]:
-    """What columns have."""
-    cells = {name: table.column(name) for name in names}
-    doubtful = _doubtful(cells)
-    commas = table.has_decimal_commas
-    return {name: BITS if name in doubtful else _form(cells[name], commas) for name in names}
+def _learnable(names: Sequence[str], forms: Mapping[str, str], group: str) -> list[str]:
+    """The columns that may be learnt: a group or what is known of whoever is in the image only if
+    nothing else is there, and no running number, which tells images apart.
+    """
+    useful = [name for name in names if forms[name] != RUNNING]
+    useful = [name for name in useful if name != group] or useful
+    return [name for name in useful if not _ABOUT.fullmatch(name)] or useful
 
 
-def _unknown(table: LabelTable, taken: Sequence[str], *, lists: bool) -> list[str]:
-    """The cells that say that nobody knows. `lists`: an empty cell has no label."""
-    cells = {name: table.column(name) for name in taken}
-    empty = not lists and any("" in column for column in cells.values())
-    return [""] * empty + ["-1"] * bool(_doubtful(cells))
-
-
-def _form(cells: Sequence[str], commas: bool) -> str:
+def _form(cells: Sequence[str], *, commas: bool) -> str:
     """What nearly all filled cells of a column have, the others may be mistakes; empty: nothing
     that is learnt. `commas`: whether those in numbers are decimal ones.
     """
     cells = list(filter(None, cells))
     if not cells:
         return ""
-    if sum(map(is_bit, cells)) >= NEARLY_ALL * len(cells):
+    if np.isfinite([bit(cell) for cell in cells]).mean() >= NEARLY_ALL:
         return BITS
     recurs = 2 <= len(set(cells)) <= len(cells) / 2
-    if sum(is_number(cell, commas) for cell in cells) >= NEARLY_ALL * len(cells):
-        values = [number(cell, commas) for cell in cells]
-        if len(values) > 2 and all(values[0] + at == value for at, value in enumerate(values)):
+    values = np.array([number(cell, commas) for cell in cells])
+    if np.isfinite(values).mean() >= NEARLY_ALL:
+        if len(values) > 2 and (np.diff(values) == 1).all():
             return RUNNING
-        whole = all(value >= 0 and value.is_integer() for value in values)
+        whole = (values >= 0).all() and (values % 1 == 0).all()
         return CODES if recurs and whole and len(set(values)) <= MOST_CODES else NUMBERS
-    if _list_sign(cells):
+    if _are_lists(cells):
         return LISTS
     return WORDS if recurs else ""
 
@@ -177,62 +174,47 @@ def _doubtful(cells: Mapping[str, Sequence[str]]) -> list[str]:
     return found if len(found) > 1 else []
 
 
-def _cell(cell: str) -> str:
-    return f"cells with {cell}" if cell else "empty cells"
+def _taken(
+    kind: Kind | None, forms: Mapping[str, str], *, is_long: bool
+) -> tuple[Kind | None, list[str]]:
+    """What is learnt of columns with such forms, and of which: all numbers or bits, else the
+    likeliest one.
+
+    Args:
+        kind: What the task learns; None: what is likeliest.
+        forms: Those of all columns.
+        is_long: Whether an image has several lines.
+    """
+
+    def of(*wanted: str) -> list[str]:
+        return [name for form in wanted for name, own in forms.items() if own == form]
+
+    bits = of(BITS)
+    words = of(WORDS)
+    numbers = [name for name in forms if forms[name] in (NUMBERS, CODES, RUNNING)]
+    options: list[tuple[Kind, list[str]]] = [
+        ("tags", of(LISTS)[:1]),
+        ("tags", words[:1] if is_long and not bits else []),
+        # one column of 0 and 1 among numbers is more likely a number, too
+        ("tags", bits if len(bits) > bool(numbers) else []),
+        ("classes", of(WORDS, CODES)[:1] if len(numbers) == len(of(CODES)) < 2 else []),
+        ("numbers", numbers),
+        # for whoever gives the task
+        ("tags", bits),
+        ("classes", of(WORDS, CODES, BITS)[:1]),
+    ]
+    likeliest = (option for option in options if option[1] and kind in (None, option[0]))
+    return next(likeliest, (kind, []))
 
 
-def _kind_of(forms: Sequence[str], *, is_long: bool) -> Kind:
-    """What is learnt, by the forms of all columns."""
-    numbers = sum(form in (NUMBERS, CODES, RUNNING) for form in forms)
-    bits = forms.count(BITS)
-    words = WORDS in forms
-    # one column of 0 and 1 among numbers is more likely a number, too
-    if LISTS in forms or (is_long and words and not bits):
-        return "tags"
-    if bits > (1 if numbers else 0):
-        return "tags"
-    if (numbers == 1 and CODES in forms) or (words and not numbers):
-        return "classes"
-    return "numbers"
-
-
-def _taken(kind: Kind, forms: Mapping[str, str], *, is_long: bool) -> list[str]:
-    """The columns that are learnt as this: all numbers or bits, else the likeliest one."""
-    by = {form: [name for name in forms if forms[name] == form] for form in forms.values()}
-    if kind == "numbers":
-        return [name for name in forms if forms[name] in (NUMBERS, CODES, RUNNING)]
-    if kind == "classes":
-        return [name for form in (WORDS, CODES, BITS) for name in by.get(form, [])][:1]
-    words = by.get(WORDS, []) if is_long else []
-    return by.get(LISTS, [])[:1] or by.get(BITS, []) or words[:1]
-
-
-def _what(kind: Kind, form: str, taken: Sequence[str], table: LabelTable) -> str:
-    """What a table has in the columns that are learnt."""
-    first = taken[0]
-    if kind == "classes":
-        codes = f", {CODES} (--task regression takes them as quantities)"
-        return f"a class of each image in {few(taken)}{codes if form == CODES else ''}"
-    if form == LISTS:
-        sign = _list_sign(table.column(first))
-        parted = "spaces" if sign == " " else f"'{sign}'"
-        return f"several labels in a cell of {first}, parted by {parted}"
-    if form == WORDS:
-        return f"several lines of an image, each with a label in {first}"
-    return f"{'0 or 1' if form == BITS else 'numbers'} in {few(taken)}"
-
-
-def _list_sign(cells: Sequence[str]) -> str:
-    """What parts the labels in the cells of a column; empty: they are no lists. Commas and spaces
-    stand in other text, too: they part labels that recur in other company, of commas most.
+def _are_lists(cells: Sequence[str]) -> bool:
+    """Whether a column has lists of labels. Commas and spaces stand in other text, too: they part
+    labels that recur in other company, of commas most.
     """
     sign = separator(cells)
-    if sign in (";", "|"):
-        return sign
     lists = {frozenset(listed(cell, sign)) for cell in cells}
     times = Counter(itertools.chain(*lists))
     recurring = sum(count > 1 for count in times.values())
     least = RECURRING_OF_COMMAS if sign else 1.0
-    if max(map(len, lists)) > 1 and recurring >= least * len(times):
-        return sign or " "
-    return ""
+    recur = max(map(len, lists)) > 1 and recurring >= least * len(times)
+    return sign in (";", "|") or recur

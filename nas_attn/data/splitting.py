@@ -5,7 +5,6 @@ Groups (`data.groups`) come from a CSV file, or by a regular expression over pat
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_attn.data.csv_table import CsvTable
 from nas_attn.data.pixels import Indices
 from nas_attn.errors import DataError, shorten
 from nas_attn.recipe.recipe import GroupsSection
@@ -54,7 +54,7 @@ def stratified(
         room = quota < sizes - 1 if up else quota > 1
         owed = np.where(room, (shares - quota) * (1 if up else -1), -np.inf)
         quota[np.argmax(owed)] += 1 if up else -1
-    rng = np.random.default_rng((*_parts(seed), len(labels)))
+    rng = _generator(seed, len(labels))
     taken = [
         rng.permutation(np.flatnonzero(labels == name))[:take]
         for name, take in zip(classes, quota, strict=True)
@@ -89,14 +89,14 @@ def divided(
     """
     if tags is not None:
         mask = shared_out(tags, count, seed, groups)
-        return np.flatnonzero(mask), np.flatnonzero(~mask)
-    if groups is None:
+    elif groups is None:
         return stratified(labels, count, seed, names)
-    inside, number = np.unique(groups, return_inverse=True)
-    # images of each group (row) in each class (column)
-    sizes = np.zeros((len(inside), len(names)), dtype=np.int64)
-    np.add.at(sizes, (number, labels), 1)
-    mask = _taken(sizes, count, seed, names)[number]
+    else:
+        inside, number = np.unique(groups, return_inverse=True)
+        # images of each group (row) in each class (column)
+        sizes = np.zeros((len(inside), len(names)), dtype=np.int64)
+        np.add.at(sizes, (number, labels), 1)
+        mask = _taken(sizes, count, seed, names)[number]
     return np.flatnonzero(mask), np.flatnonzero(~mask)
 
 
@@ -127,7 +127,7 @@ def shared_out(
     shares = np.array([1 - count / total, count / total])
     images = shares * total
     wanted = shares[:, None] * labels.sum(0)
-    order = np.random.default_rng((*_parts(seed), total)).permutation(len(sizes))
+    order = _generator(seed, total).permutation(len(sizes))
     # -1: in none yet
     part = np.full(len(sizes), -1)
     while (waiting := order[part[order] < 0]).size:
@@ -148,29 +148,24 @@ def _taken(
     sizes: NDArray[np.int64], count: int, seed: Seed, names: Sequence[str]
 ) -> NDArray[np.bool_]:
     """bool (groups,): the groups to take."""
-    if isinstance(seed, int):
-        return _grouped(sizes, count, seed, names)
-    for attempt in range(MOST_ORDERS):
-        with suppress(DataError):
-            return _grouped(sizes, count, (*seed, attempt), names, large_first=False)
-    # no order of some puts every class on both sides
-    return _grouped(sizes, count, seed[0], names)
+    if isinstance(seed, tuple):
+        for attempt in range(MOST_ORDERS):
+            with suppress(DataError):
+                return _grouped(sizes, count, (*seed, attempt), names)
+        # no order of some puts every class on both sides
+        seed = seed[0]
+    return _grouped(sizes, count, seed, names)
 
 
-def _parts(seed: Seed) -> tuple[int, ...]:
-    return seed if isinstance(seed, tuple) else (seed,)
+def _generator(seed: Seed, total: int) -> np.random.Generator:
+    return np.random.default_rng((*np.atleast_1d(seed), total))
 
 
 def _grouped(
-    sizes: NDArray[np.int64],
-    count: int,
-    seed: Seed,
-    names: Sequence[str],
-    *,
-    large_first: bool = True,
+    sizes: NDArray[np.int64], count: int, seed: Seed, names: Sequence[str]
 ) -> NDArray[np.bool_]:
-    """bool (groups,): the groups to take. Each class is in both parts, and its share is kept as
-    well as possible.
+    """bool (groups,): the groups to take, of the only division in order of size. Each class is in
+    both parts, and its share is kept as well as possible.
     """
     total = sizes.sum(0)
     for label in map(int, np.flatnonzero(total)):
@@ -180,9 +175,8 @@ def _grouped(
                 " of one group, and every class needs at least two"
             )
     quota = total * (count / total.sum())
-    random = np.random.default_rng((*_parts(seed), len(sizes)))
-    order = random.permutation(len(sizes))
-    if large_first:
+    order = _generator(seed, len(sizes)).permutation(len(sizes))
+    if isinstance(seed, int):
         # small ones fill up
         order = order[np.argsort(-sizes[order].sum(1), kind="stable")]
     taken = np.zeros(len(sizes), dtype=bool)
@@ -232,81 +226,49 @@ def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> 
     return count
 
 
-GROUP_COLUMNS = ["image", "group"]
-
-
 def groups_of(
-    section: GroupsSection | None, root: Path, paths: Sequence[Path], inside: Sequence[str]
+    section: GroupsSection | None,
+    root: Path,
+    paths: Sequence[Path],
+    inside: Sequence[str] | None = None,
+    cells: Sequence[str] = (),
 ) -> NDArray[np.str_] | None:
-    """Returns the group of each image, from a file or a pattern; None: neither is given.
+    """Returns the group of each image, from a file, a pattern or a column; None: none is given.
 
     Args:
         section: `data.groups`.
         root: The folder, below which the file names images.
         paths: The images.
-        inside: Their paths below their class folders, which a pattern is for.
+        inside: Their paths below their class folders, which a pattern is for; None: below the root.
+        cells: Of their column.
 
     Raises:
         DataError: The file is wrong, or an image has no group.
     """
-    if section is None or section.column is not None:
+    if section is None:
         return None
-    groups: list[str] = []
+    names = [path.relative_to(root).as_posix() for path in paths]
+    groups = list(cells)
     if section.file is not None:
         file = user_path(section.file, what="data.groups.file", error=DataError)
-        by_image = _read(file)
-        for path in paths:
-            name = path.relative_to(root).as_posix()
-            groups.append(by_image.get(name) or by_image.get(path.name, ""))
-            if not groups[-1]:
-                raise DataError(
-                    f"data.groups.file '{file}' has no line for '{name}': every image needs one"
-                )
-        return np.array(groups)
-    expression = re.compile(section.pattern or "")
-    for name in inside:
-        match = expression.search(name)
+        table = CsvTable.of({"": file})
+        by_image: dict[str, str] = {}
+        for line, *pair in zip(
+            table.lines, table.column("image"), table.column("group"), strict=True
+        ):
+            if by_image.setdefault(*pair) != pair[1]:
+                raise DataError(f"{line.place} gives an image another group than above: correct it")
+        groups = [by_image.get(name) or by_image.get(Path(name).name, "") for name in names]
+    elif section.pattern is not None:
+        expression = re.compile(section.pattern)
+        matches = map(expression.search, inside or names)
         # the first group in brackets, if there is one
-        groups.append((match and match.group(min(1, expression.groups))) or "")
-        if not groups[-1]:
-            raise DataError(
-                f"data.groups.pattern '{shorten(section.pattern or '')}' does not match '{name}' of"
-                f" '{root}': it must match every image's path below its class folder"
-            )
+        groups = [(match and match[min(1, expression.groups)]) or "" for match in matches]
+    if "" in groups:
+        said = section.file or section.pattern or section.column or ""
+        raise DataError(
+            f"data.groups, '{shorten(said)}', has no group for '{names[groups.index('')]}' of"
+            f" '{root}': it must have one for every image; a pattern is for paths below the class"
+            " folders"
+        )
     return np.array(groups)
-
-
-def csv_rows(file: Path, what: str, delimiters: str = ",") -> tuple[str, list[list[str]]]:
-    """Returns what stands between a CSV file's cells, and its lines. Raises DataError: it cannot be
-    read.
-
-    Args:
-        file: The file.
-        what: It is, for an error.
-        delimiters: What may stand between cells; the one that is most often in the first line does.
-    """
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            first = opened.readline()
-            opened.seek(0)
-            delimiter = max(delimiters, key=first.count)
-            return delimiter, list(csv.reader(opened, strict=True, delimiter=delimiter))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{what} '{file}' cannot be read: {shorten(str(error))}") from None
-
-
-def _read(file: Path) -> dict[str, str]:
-    """Image -> its group."""
-    _, rows = csv_rows(file, "data.groups.file")
-    if not rows or rows[0] != GROUP_COLUMNS:
-        raise DataError(f"data.groups.file '{file}' must begin with the line 'image,group'")
-    group_by_image: dict[str, str] = {}
-    for number, row in enumerate(rows[1:], 2):
-        if row and (len(row) != 2 or not all(row) or group_by_image.get(row[0], row[1]) != row[1]):
-            raise DataError(
-                f"data.groups.file '{file}', line {number}: '{shorten(','.join(row))}' is not"
-                " image,group, or gives an image another group than above"
-            )
-        if row:
-            group_by_image[row[0]] = row[1]
-    return group_by_image

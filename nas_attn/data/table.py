@@ -14,7 +14,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.data import folder
+from nas_attn.data.csv_table import CsvTable
 from nas_attn.data.decoding import Source
 from nas_attn.data.folder import (
     SPLIT_NAMES,
@@ -34,13 +35,12 @@ from nas_attn.data.folder import (
 )
 from nas_attn.data.inventory import WHOLE, Remark
 from nas_attn.data.samples import Samples, below
-from nas_attn.data.splitting import csv_rows, groups_of
-from nas_attn.errors import DataError, did_you_mean, few, several, shorten
+from nas_attn.data.splitting import groups_of
+from nas_attn.errors import DataError, few, shorten
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.sections import TableSection
 from nas_attn.recipe.tables import Kind
 
-DELIMITERS = ",;\t"
 # of labels in a cell, the first one that occurs in the column; else spaces
 SEPARATORS = (";", "|", ",")
 # in the names of tables to be handed in, which have no labels
@@ -62,8 +62,6 @@ LEAST_GROUPS = 10
 # a number that may have a decimal comma or one of thousands
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _TRUTHS = {"false": 0.0, "true": 1.0}
-# labels or columns that are told of
-SHOWN_COLUMNS = 12
 # the class of an image of which nobody knows it
 NOT_KNOWN = -1
 # why images are left out
@@ -71,92 +69,6 @@ NOTHING_KNOWN = "of which nothing is known, as data.unknown says"
 # whether a cell says that nobody knows
 Unknown = Callable[[str], bool]
 _SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
-
-
-@dataclass(frozen=True)
-class LabelTable:
-    """The lines of a table's files, one after the other."""
-
-    # the first
-    file: Path
-    header: Sequence[str]
-    # where each line is, for an error
-    places: Sequence[str]
-    # by the files' names, or WHOLE
-    splits: Sequence[str]
-    rows: Sequence[Mapping[str, str]]
-    # whether a comma in a number is a decimal one: no comma parts the cells
-    has_decimal_commas: bool
-
-    @classmethod
-    def of(cls, files: Mapping[str, Path]) -> LabelTable:
-        """Reads the file of each split. Raises DataError: it has no lines, or one is of another
-        length.
-        """
-        headers: list[list[str]] = []
-        signs = set()
-        lines: list[tuple[str, str, dict[str, str]]] = []
-        for split, file in files.items():
-            sign, found = csv_rows(file, "table", DELIMITERS)
-            signs.add(sign)
-            cells = [[cell.strip() for cell in row] for row in found]
-            header, *rows = [row for row in cells if any(row)] or [[]]
-            headers.append(header)
-            if not rows:
-                raise DataError(
-                    f"table '{file}' has no line below its first, which names the columns"
-                )
-            for name in filter(None, header):
-                if header.count(name) > 1:
-                    raise DataError(f"'{file}' has two columns '{name}': rename one of them")
-            for number, row in enumerate(rows, 2):
-                place = f"'{file}', line {number}"
-                if len(row) != len(header):
-                    raise DataError(
-                        f"{place} has {several(len(row), 'cell')}, and its first line"
-                        f" {len(header)}: correct it"
-                    )
-                lines.append((place, split, dict(zip(header, row, strict=True))))
-        places, splits, rows_of_all = zip(*lines, strict=True)
-        file = next(iter(files.values()))
-        return cls(file, headers[0], places, splits, rows_of_all, "," not in signs)
-
-    def column(self, name: str, *, filled: Unknown | None = None) -> list[str]:
-        """The cells of a column. Raises DataError: there is none, or one is empty, which should be
-        `filled` unless that says that nobody knows.
-        """
-        if name not in self.header:
-            raise DataError(
-                f"'{self.file}' has no column '{shorten(name)}': {did_you_mean(name, self.header)}"
-            )
-        cells = [row.get(name, "") for row in self.rows]
-        if filled is not None and "" in cells and not filled(""):
-            raise DataError(
-                f"{self.places[cells.index('')]} has nothing in the column '{name}': fill it in,"
-                " remove the line, or give data.unknown = [''] if nobody knows what is in empty"
-                " cells"
-            )
-        return cells
-
-    def without(
-        self, splits: Sequence[str], columns: Sequence[str]
-    ) -> tuple[LabelTable, list[str]]:
-        """Leaves out splits that have nothing in these columns, as the tables of a contest have,
-        and returns which; `splits`: those of the lines.
-        """
-        filled = {
-            split
-            for split, row in zip(splits, self.rows, strict=True)
-            if split in ("train", WHOLE) or any(row.get(name) for name in columns)
-        }
-        kept = [at for at, split in enumerate(splits) if split in filled]
-        table = replace(
-            self,
-            places=[self.places[at] for at in kept],
-            splits=[splits[at] for at in kept],
-            rows=[self.rows[at] for at in kept],
-        )
-        return table, sorted(set(splits) - filled)
 
 
 def tables_of(root: Path, where: TableSection, groups: str | None = None) -> dict[str, Path]:
@@ -169,10 +81,6 @@ def tables_of(root: Path, where: TableSection, groups: str | None = None) -> dic
         groups: A file in the folder that is no table of labels.
     """
     if where.file is not None:
-        if not (root / where.file).is_file():
-            raise DataError(
-                f"data.table.file = '{shorten(where.file)}': '{root / where.file}' does not exist"
-            )
         return {WHOLE: root / where.file}
     files = [
         file
@@ -184,53 +92,47 @@ def tables_of(root: Path, where: TableSection, groups: str | None = None) -> dic
         return {split: by_split[split] for split in SPLIT_NAMES if split in by_split}
     if len(files) == 1:
         return {WHOLE: files[0]}
-    if not files:
-        raise DataError(
-            f"'{root}' has no table of its images' labels: put a CSV file there, whose first line"
-            " is like image,cat,dog, or name it in data.table.file"
-        )
     names = few([file.name for file in files])
-    raise DataError(f"'{root}' has several tables, {names}: name one in data.table.file")
+    raise DataError(
+        f"'{root}' has {f'several tables, {names}' if files else 'no table of its images'}: name"
+        " one in data.table.file, a CSV file whose first line is like image,cat,dog"
+    )
 
 
 class FilesByName:
     """Finds the files that a table names: by path or name, with or without an ending, in the same
     letters, or in others of them, with another ending, or with other folders before. In all lines,
-    as many folders at the beginning are ignored as it takes to find most files.
+    as many folders at the beginning are ignored as it takes to find half of the files.
     """
 
     def __init__(self, root: Path) -> None:
         self.walked = walk(root)
         self._by_name: dict[str, list[Path]] = {}
         for path in self.walked.images:
-            inside = PurePosixPath(below(path, root))
-            exact = {str(inside), str(inside.with_suffix("")), inside.name, inside.stem}
-            for key in exact | set(map(plain, exact)):
+            inside = PurePosixPath(plain(below(path, root)))
+            for key in {str(inside), str(inside.with_suffix("")), inside.name, inside.stem}:
                 self._by_name.setdefault(key, []).append(path)
 
     def find(self, names: Sequence[str]) -> list[list[Path]]:
         """The files that each of the names may stand for."""
         paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
-        best: list[list[Path]] = []
-        for ignored in range(max(len(path.parts) for path in paths)):
+        found: list[list[Path]] = []
+        for ignored in range(max(1, *(len(path.parts) for path in paths))):
             found = [self._of(path, ignored) for path in paths]
-            if sum(map(bool, found)) > sum(map(bool, best)):
-                best = found
-            if 2 * sum(map(bool, best)) >= len(names):
-                return best
-        return best or [[] for _ in names]
+            if 2 * sum(map(bool, found)) >= len(names):
+                break
+        return found
 
     def _of(self, path: PurePosixPath, ignored: int) -> list[Path]:
         """The files that a path may stand for, without so many of its folders."""
-        tail = PurePosixPath(*path.parts[min(ignored, len(path.parts) - 1) :])
-        keys = [str(tail), plain(str(tail))]
-        if tail.suffix.lower() in image_endings():
-            keys.append(plain(str(tail.with_suffix(""))))
-        found = next((self._by_name[key] for key in keys if key in self._by_name), [])
+        tail = PurePosixPath(plain("/".join(path.parts[min(ignored, len(path.parts) - 1) :])))
+        found = self._by_name.get(str(tail), [])
+        if not found and tail.suffix in image_endings():
+            found = self._by_name.get(str(tail.with_suffix("")), [])
         exact = self.walked.root / path
         return [exact] if exact in found else found
 
-    def column(self, table: LabelTable) -> str:
+    def column(self, table: CsvTable) -> str:
         """The column with the images: the one that names most. Raises DataError: the table has no
         line with names.
         """
@@ -246,27 +148,26 @@ class FilesByName:
         # where none names any, the first
         return max(filter(None, table.header), key=named, default=table.header[0])
 
-    def images(self, table: LabelTable, column: str) -> list[Path]:
+    def images(self, table: CsvTable, column: str) -> list[Path]:
         """The image of each line. Raises DataError: one is missing, may be several, or has another
         name in another line.
         """
-        images: list[Path] = []
         names = table.column(column)
         named: dict[Path, str] = {}
-        for place, name, found in zip(table.places, names, self.find(names), strict=True):
+        images: list[Path] = []
+        for line, name, found in zip(table.lines, names, self.find(names), strict=True):
+            which = few([below(path, self.walked.root) for path in found])
+            wrong = ""
             if not found:
+                wrong = f"not in '{self.walked.root}'"
+            elif len(found) > 1:
+                wrong = f"one of {which}"
+            elif plain(other := named.setdefault(found[0], name)) != plain(name):
+                wrong = f"{which}, as is '{shorten(other)}'"
+            if wrong:
                 raise DataError(
-                    f"{place}: '{shorten(name)}' is not in '{self.walked.root}': correct it, or"
+                    f"{line.place}: '{shorten(name)}' is {wrong}: give its path in the folder, or"
                     " name the column of images in data.table.image"
-                )
-            if len(found) > 1:
-                which = few([below(path, self.walked.root) for path in found])
-                raise DataError(f"{place}: '{name}' may be {which}: give its path in the folder")
-            other = named.setdefault(found[0], name)
-            if plain(other) != plain(name):
-                raise DataError(
-                    f"{place}: '{shorten(name)}' is '{below(found[0], self.walked.root)}', as is"
-                    f" '{shorten(other)}': give their paths in the folder"
                 )
             images += found
         return images
@@ -277,55 +178,59 @@ def read(kind: Kind, section: DataSection) -> Samples:
     root = image_folder(section)
     where = section.table or TableSection()
     grouped = section.groups
-    group = None if grouped is None else grouped.column
     files = tables_of(root, where, None if grouped is None else grouped.file)
-    table = LabelTable.of(files)
+    table = CsvTable.of(files)
     there = FilesByName(root)
     image = where.image or there.column(table)
     split = where.split or next((n for n in table.header if n.lower() == "split"), None)
     beside = [name for name in table.header if name and name not in (image, split)]
+    group = None if grouped is None else grouped.column
     columns = where.columns or [name for name in beside if name != group]
     if not columns:
         raise DataError(f"'{table.file}' has no column beside '{image}': add one with labels")
-    table, unlabelled = table.without(_named_splits(table, split), columns)
+    table, unlabelled = _labelled(table, split, columns)
     images = there.images(table, image)
-    splits = _splits(table, images, section)
-    learnt = _learnt(kind, table, columns, unknown_by(section.unknown))
-    first = np.array(_first_lines(learnt, table, images, splits))
-    is_known = of_known(learnt.values)[first]
-    lines = first[is_known].tolist()
-    names = [name for name in (WHOLE, *SPLIT_NAMES) if name in splits]
-    if not {WHOLE, "train"}.intersection(names):
-        raise DataError(f"'{table.file}' has no image to train on: give some to the split train")
-    paths = [images[at] for at in lines]
-    groups = groups_of(grouped, root, paths, [below(path, root) for path in paths])
-    if group is not None:
-        groups = np.array(table.column(group, filled=unknown_by(())))[lines]
+    table = _divided(table, images, section)
+    names, values = _learnt(kind, table, columns, unknown_by(section.unknown))
+    # a line for each label
+    adds = kind == "tags" and list(names) != columns
+    lines = np.array(_first_lines(table, images, values, adds=adds))
+    known = of_known(values[lines])
     walked = there.walked
-    walked.leave(NOTHING_KNOWN, [images[at] for at in first[~is_known]])
+    walked.leave(NOTHING_KNOWN, [images[at] for at in lines[~known]])
+    lines = lines[known]
     for left in walked.left_out.values():
         left[:] = [path for path in left if path not in files.values()]
     walked.leave("that the table does not name", sorted({*walked.images}.difference(images)))
-    about = f"table: {few([file.name for file in files.values()], quote='')}, {learnt.how}"
+    about = f"table: {few([file.name for file in files.values()], quote='')}"
     if unlabelled:
         about += f"; {few(unlabelled, quote='')} has nothing in {few(columns)}, and is left out"
-    values = learnt.values[lines]
+    values = values[lines]
+    splits = {line.split for line in table.lines}
+    if not {WHOLE, "train"} & splits:
+        raise DataError(f"'{table.file}' has no image to train on: give some to the split train")
+    cells = [] if group is None else table.column(group)
+    paths = [images[at] for at in lines]
     shared = group_of({name: table.column(name) for name in beside if name not in columns})
+    said = (
+        f"values of '{shared}' stand for several images each, which may come into two splits: if"
+        " they are one patient, scene or film, keep its images together with data.groups ="
+        f' {{ column = "{shared}" }}'
+    )
+    has_class = kind == "classes"
     return Samples.listed(
         root,
-        learnt.names,
-        [
-            (splits[at], Source(images[at]), 0 if values.ndim > 1 else int(label))
-            for at, label in zip(lines, values, strict=True)
-        ],
-        splits=names,
-        targets=values if values.ndim > 1 else None,
-        groups=groups,
+        names,
+        [(table.lines[at].split, Source(images[at])) for at in lines],
+        list(map(int, values[:, 0])) if has_class else (),
+        [name for name in (WHOLE, *SPLIT_NAMES) if name in splits],
+        targets=None if has_class else values,
+        groups=groups_of(grouped, root, paths, cells=[cells[at] for at in lines if cells]),
         left_out=walked.left_out,
-        about=[about, *about_targets(kind, learnt.names, values)],
+        about=[about, *about_targets(kind, names, values)],
         missing_test=f"image folder '{root}' has no test split: give some images of"
         f" '{table.file.name}' to the test",
-        remarks=_remarks_on(shared) if shared and grouped is None else (),
+        remarks=[Remark("shared_values", said)] if shared and grouped is None else (),
     )
 
 
@@ -340,149 +245,120 @@ read_tags = partial(read, "tags")
 read_numbers = partial(read, "numbers")
 
 
-def _remarks_on(column: str) -> list[Remark]:
-    said = (
-        f"values of '{column}' stand for several images each, which may come into two splits: if"
-        " they are one patient, scene or film, keep its images together with data.groups ="
-        f' {{ column = "{column}" }}'
-    )
-    return [Remark("shared_values", said)]
-
-
-def _named_splits(table: LabelTable, column: str | None) -> Sequence[str]:
-    """The split of each line: by a column, else by the file's name. Raises DataError: a cell names
-    none.
+def _labelled(
+    table: CsvTable, column: str | None, columns: Sequence[str]
+) -> tuple[CsvTable, list[str]]:
+    """Divides lines by a column, if there is one, and leaves out splits that have nothing to learn,
+    as the tables of a contest have, and says which. Raises DataError: a cell names no split.
     """
-    if column is None:
-        return table.splits
-    cells = table.column(column)
-    for place, cell in zip(table.places, cells, strict=True):
-        if cell.lower() not in _SPLIT_OF:
-            raise DataError(
-                f"{place}: '{shorten(cell)}' in the column '{column}' is no split: give train, val"
-                " or test"
-            )
-    return [_SPLIT_OF[cell.lower()] for cell in cells]
+    if column is not None:
+        table = _in_splits(table, [_SPLIT_OF.get(c.lower(), "") for c in table.column(column)])
+    splits = {line.split for line in table.lines}
+    filled = {line.split for line in table.lines if any(map(line.cells.get, columns))}
+    empty = splits - filled - {"train", WHOLE}
+    lines = [line for line in table.lines if line.split not in empty]
+    return replace(table, lines=lines), sorted(empty)
 
 
-def _splits(table: LabelTable, images: Sequence[Path], section: DataSection) -> Sequence[str]:
-    """The split of each line: as it is named, else by its image's folder; WHOLE without folders of
-    splits. Raises DataError: an image is in none.
+def _divided(table: CsvTable, images: Sequence[Path], section: DataSection) -> CsvTable:
+    """The lines with the splits of their images' folders, if nothing else divides them. Raises
+    DataError: an image is in none.
     """
-    if WHOLE not in table.splits:
-        return table.splits
+    if all(line.split != WHOLE for line in table.lines):
+        return table
     folders = split_folders(image_folder(section), section.splits)
     split_of = {place: split for split, places in folders.items() for place in places}
-    splits = [next((split_of[p] for p in path.parents if p in split_of), "") for path in images]
+    homes = (next(filter(split_of.__contains__, path.parents), None) for path in images)
+    return _in_splits(table, ["" if home is None else split_of[home] for home in homes])
+
+
+def _in_splits(table: CsvTable, splits: Sequence[str]) -> CsvTable:
+    """The lines in these splits. Raises DataError: one has none."""
     if "" in splits:
-        row = splits.index("")
         raise DataError(
-            f"{table.places[row]}: '{images[row]}' is in no folder of a split: move it, or give the"
-            " table a column split"
+            f"{table.lines[splits.index('')].place} is in no split: give train, val or test in the"
+            " column split, or move its image into the folder of one"
         )
-    return splits
+    lines = [line._replace(split=own) for line, own in zip(table.lines, splits, strict=True)]
+    return replace(table, lines=lines)
 
 
-@dataclass(frozen=True)
-class _Learnt:
-    """What the lines say."""
-
-    names: Sequence[str]
-    how: str
-    # (N,): of classes; (N, K): of labels or numbers
-    values: NDArray[Any]
-    # whether each line adds labels to its image
-    adds: bool = False
-
-
-def _learnt(kind: Kind, table: LabelTable, columns: Sequence[str], unknown: Unknown) -> _Learnt:
-    """What all lines say. Raises DataError: a cell is wrong, or it is not clear which column has
-    the class.
+def _learnt(
+    kind: Kind, table: CsvTable, columns: Sequence[str], unknown: Unknown
+) -> tuple[Sequence[str], NDArray[np.float32]]:
+    """What all lines say: the names of classes, labels or numbers, and (N, K) of them, NaN if
+    nobody knows. Raises DataError: a cell is wrong, or it is not clear which column has the class.
     """
-    first, *others = columns
-    commas = table.has_decimal_commas
+    cells = {name: table.column(name) for name in columns}
+    filled = {cell for cell in cells[columns[0]] if cell and not unknown(cell)}
+    names = columns
+    wrong = "no number"
+    read: Callable[[str], float] = partial(number, commas=table.has_decimal_commas)
     if kind == "classes":
-        return _classes(table, columns, unknown)
-    cells = table.column(first)
-    known = [cell for cell in cells if not unknown(cell)]
-    if kind == "tags" and not others and not all(map(is_bit, known)):
-        return _lists(first, cells, unknown)
-    fits = is_bit if kind == "tags" else partial(is_number, commas=commas)
-    read = bit if kind == "tags" else partial(number, commas=commas)
-    wrong = "neither 0 nor 1" if kind == "tags" else "no number"
-    values = np.full((len(table.rows), len(columns)), np.nan, np.float32)
+        names = sorted(filled, key=read if all(map(math.isfinite, map(read, filled))) else None)
+        wrong = "no class"
+        read = ({"": math.nan} | {name: at for at, name in enumerate(names)}).__getitem__
+        if len(columns) > 1 or len(names) < 2:
+            lacking = "are several" if len(columns) > 1 else f"has {few(names)} alone"
+            raise DataError(
+                "one column has the class of each image, with two classes at least, and"
+                f" {few(columns)} {lacking}: name one in data.table.columns (nas-attn init with"
+                " --column)"
+            )
+    elif kind == "tags":
+        if len(columns) == 1 and any(math.isnan(bit(cell)) for cell in filled):
+            return _lists(cells[columns[0]], unknown)
+        wrong = "neither 0 nor 1"
+        read = bit
+    values = np.full((len(table.lines), len(columns)), np.nan, np.float32)
     for at, column in enumerate(columns):
-        for line, cell in enumerate(table.column(column, filled=unknown)):
-            if unknown(cell):
-                continue
-            if not fits(cell):
-                raise DataError(
-                    f"{table.places[line]}: '{shorten(cell)}' in the column '{column}' is {wrong}:"
-                    " correct it, name the columns to learn in data.table.columns, or list it in"
-                    " data.unknown if it says that nobody knows"
-                )
-            values[line, at] = read(cell)
-    how = "a column with 0 or 1 for each label" if kind == "tags" else "a column for each number"
-    return _Learnt(columns, how, values)
+        for line, cell in enumerate(cells[column]):
+            if not unknown(cell):
+                values[line, at] = read(cell)
+                if not np.isfinite(values[line, at]):
+                    raise DataError(
+                        f"{table.lines[line].place}: '{shorten(cell)}' in the column '{column}' is"
+                        f" {wrong}: correct it, name the columns to learn in data.table.columns,"
+                        " or list it in data.unknown if it says that nobody knows"
+                    )
+    return names, values
 
 
-def _classes(table: LabelTable, columns: Sequence[str], unknown: Unknown) -> _Learnt:
-    cells = table.column(columns[0], filled=unknown)
-    known = {cell for cell in cells if not unknown(cell)}
-    commas = table.has_decimal_commas
-    numbered = all(is_number(cell, commas) for cell in known)
-    names = sorted(known, key=partial(number, commas=commas) if numbered else None)
-    if len(columns) > 1 or len(names) < 2:
-        wrong = "are several" if len(columns) > 1 else f"has {few(names)} alone"
-        raise DataError(
-            f"one column has the class of each image, with two classes at least, and"
-            f" {few(columns)} {wrong}: name one in data.table.columns (nas-attn init with --column)"
-        )
-    place = {name: at for at, name in enumerate(names)}
-    classes = np.array([place.get(cell, NOT_KNOWN) for cell in cells], np.int64)
-    return _Learnt(names, f"a class for each image in the column {columns[0]}", classes)
-
-
-def _lists(column: str, cells: Sequence[str], unknown: Unknown) -> _Learnt:
+def _lists(cells: Sequence[str], unknown: Unknown) -> tuple[Sequence[str], NDArray[np.float32]]:
     """Labels in the cells of a column; an empty cell has none, unless it says that nobody knows."""
     sign = separator(cells)
     lists = [set() if unknown(cell) else listed(cell, sign) for cell in cells]
     names = sorted(set(itertools.chain(*lists)))
     bits = np.array([[name in own for name in names] for own in lists], np.float32)
     bits[list(map(unknown, cells))] = np.nan
-    by = "spaces" if sign is None else f"'{sign}'"
-    how = f"lists of labels in the column {column}, parted by {by}"
-    if max(map(len, lists)) < 2:
-        how = f"a label in each line, in the column {column}"
-    return _Learnt(names, how, bits.reshape(len(lists), len(names)), adds=True)
+    return names, bits
 
 
 def _first_lines(
-    learnt: _Learnt, table: LabelTable, images: Sequence[Path], splits: Sequence[str]
+    table: CsvTable, images: Sequence[Path], values: NDArray[np.float32], *, adds: bool
 ) -> list[int]:
     """The line in which each image is first, with the labels of all of its lines.
 
     Args:
-        learnt: What the lines say; labels are added in place.
         table: The lines.
         images: The image of each.
-        splits: Its split.
+        values: What each says; labels are added in place.
+        adds: Whether each line adds labels to its image.
 
     Raises:
         DataError: Two lines of an image contradict each other.
     """
     first: dict[Path, int] = {}
-    values = learnt.values
-    for line, path in enumerate(images):
-        before = first.setdefault(path, line)
-        if learnt.adds:
-            values[before] = np.fmax(values[before], values[line])
-        same = learnt.adds or np.array_equal(values[before], values[line], equal_nan=True)
-        if not same or splits[line] != splits[before]:
+    for at, (line, path) in enumerate(zip(table.lines, images, strict=True)):
+        before = first.setdefault(path, at)
+        if adds:
+            values[before] = np.fmax(values[before], values[at])
+        same = adds or np.array_equal(values[before], values[at], equal_nan=True)
+        if not same or line.split != table.lines[before].split:
             raise DataError(
-                f"{table.places[line]} has the image '{path.name}' again, of"
-                f" {table.places[before]}, with another split, class or number: keep one line, or"
-                " learn several labels of an image with --task multi-label"
+                f"{line.place} has the image '{path.name}' again, of"
+                f" {table.lines[before].place}, with another split, class or number: keep one"
+                " line, or learn several labels of an image with --task multi-label"
             )
     return list(first.values())
 
@@ -493,28 +369,25 @@ def about_targets(kind: Kind, names: Sequence[str], targets: NDArray[np.float32]
     """
     if kind == "classes":
         return []
-    labels = np.nansum(targets, 1)
-    columns = [values[~np.isnan(values)] for values in targets.T]
-    if kind == "numbers":
-        rows = [
-            f"{name} from {known.min():.6g} to {known.max():.6g}, {known.mean():.6g} in the mean"
-            for name, known in zip(names, columns, strict=True)
-            if len(known)
-        ]
-        lines = [f"numbers: {_shown(rows, '; ')}"]
-    else:
-        rows = [f"{name} {known.sum():,.0f}" for name, known in zip(names, columns, strict=True)]
+    rows = []
+    unknown = []
+    for name, column in zip(names, targets.T, strict=True):
+        known = column[~np.isnan(column)]
+        if len(known) < len(column):
+            unknown.append(f"{name} {len(column) - len(known):,}")
+        if kind == "tags":
+            rows.append(f"{name} {known.sum():,.0f}")
+        elif len(known):
+            mean = f"{known.mean():.6g}"
+            rows.append(f"{name} from {known.min():.6g} to {known.max():.6g} (mean {mean})")
+    lines = [f"numbers: {few(rows, quote='')}"]
+    if kind == "tags":
+        labels = np.nansum(targets, 1)
         together = f"{(labels > 1).sum():,} have several, {(labels == 0).sum():,} none"
-        lines = [f"images by label: {_shown(rows, ', ')}; {together}"]
-    lacking = [len(targets) - len(known) for known in columns]
-    if any(lacking):
-        rows = [f"{name} {count:,}" for name, count in zip(names, lacking, strict=True) if count]
-        lines.append(f"images by what is unknown of them: {_shown(rows, ', ')}")
+        lines = [f"images by label: {few(rows, quote='')}; {together}"]
+    if unknown:
+        lines.append(f"images by what is unknown of them: {few(unknown, quote='')}")
     return lines
-
-
-def _shown(rows: Sequence[str], sign: str) -> str:
-    return sign.join(rows[:SHOWN_COLUMNS]) + f"{sign}…" * (len(rows) > SHOWN_COLUMNS)
 
 
 def unknown_by(cells: Sequence[str]) -> Unknown:
@@ -555,15 +428,10 @@ def is_number(cell: str, commas: bool = False) -> bool:
     return math.isfinite(number(cell, commas))
 
 
-def is_bit(cell: str) -> bool:
-    """Whether a cell has 0 or 1, or False or True."""
-    return bit(cell) is not None
-
-
-def bit(cell: str) -> float | None:
-    """Returns 0 or 1 of a cell with one of these, or with False or True; None: it has another."""
+def bit(cell: str) -> float:
+    """Returns 0 or 1 of a cell with one of these, or with False or True; NaN: it has another."""
     found = _TRUTHS.get(cell.lower(), number(cell))
-    return found if found in (0.0, 1.0) else None
+    return found if found in (0.0, 1.0) else math.nan
 
 
 def group_of(cells: Mapping[str, Sequence[str]]) -> str:

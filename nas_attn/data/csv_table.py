@@ -1,0 +1,82 @@
+"""A CSV file, or one for each split, whose first line has the columns' names."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from nas_attn.errors import DataError, did_you_mean, several, shorten
+
+# of what stands between cells, that which is most often in the first line does
+DELIMITERS = ",;\t"
+
+
+class Line(NamedTuple):
+    """A line of a table."""
+
+    # where it is, for an error
+    place: str
+    # whose file it is in
+    split: str
+    # column -> cell
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """The lines of a table's files, one after the other."""
+
+    # the first
+    file: Path
+    header: Sequence[str]
+    lines: Sequence[Line]
+    # whether a comma in a number is a decimal one: no comma parts the cells
+    has_decimal_commas: bool
+
+    @classmethod
+    def of(cls, files: Mapping[str, Path]) -> Self:
+        """Reads the file of each split. Raises DataError: it has no lines, or one is of another
+        length.
+        """
+        headers: list[list[str]] = []
+        delimiters = set()
+        lines: list[Line] = []
+        for split, file in files.items():
+            try:
+                text = file.read_text("utf-8-sig")
+                delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
+                read = csv.reader(io.StringIO(text), strict=True, delimiter=delimiter)
+                cells = [[cell.strip() for cell in row] for row in read]
+            except (OSError, UnicodeDecodeError, csv.Error) as error:
+                raise DataError(f"table '{file}' cannot be read: {shorten(str(error))}") from None
+            header, *rows = [row for row in cells if any(row)] or [[]]
+            delimiters.add(delimiter)
+            headers.append(header)
+            twice = [name for name in header if name and header.count(name) > 1]
+            if twice or not rows:
+                wrong = f"two columns '{twice[0]}'" if twice else "no line below its first"
+                raise DataError(
+                    f"table '{file}' has {wrong}: the first line names the columns, each once, and"
+                    " the others have their cells"
+                )
+            for number, row in enumerate(rows, 2):
+                place = f"'{file}', line {number}"
+                if len(row) != len(header):
+                    raise DataError(
+                        f"{place} has {several(len(row), 'cell')}, and its first line"
+                        f" {len(header)}: correct it"
+                    )
+                lines.append(Line(place, split, dict(zip(header, row, strict=True))))
+        return cls(next(iter(files.values())), headers[0], lines, "," not in delimiters)
+
+    def column(self, name: str) -> list[str]:
+        """Returns the cells of a column. Raises DataError: there is none."""
+        if name not in self.header:
+            raise DataError(
+                f"'{self.file}' has no column '{shorten(name)}': {did_you_mean(name, self.header)}"
+            )
+        return [line.cells.get(name, "") for line in self.lines]
