@@ -143,8 +143,9 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def image_folder(section: DataSection) -> Path:
-    """Returns the folder of `folder:PATH`. Raises DataError: it does not exist."""
-    root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
+    """Returns the folder of `folder:PATH` or `coco:PATH`. Raises DataError: it does not exist."""
+    place = section.name.partition(":")[2]
+    root = user_path(place, what="image folder", error=DataError)
     if not root.is_dir():
         raise DataError(f"image folder '{root}' does not exist (looked in {Path.cwd()})")
     return root
@@ -157,39 +158,34 @@ def split_folders(root: Path, given: SplitsSection | None = None) -> Mapping[str
     """
     names = subfolders(root)
     if given is not None:
-        for split, parts in given.by_split.items():
-            for name in parts:
-                _check_inside(root, split, name, names)
-        return {split: [root / name for name in part] for split, part in given.by_split.items()}
+        return {
+            split: [_inside(root, split, name, names) for name in part]
+            for split, part in given.by_split.items()
+        }
     said = f"'{root}' has {few([f'{name}/' for name in names])}"
     if len(names) > 1 and all(map(_FOLD.fullmatch, names)):
         raise DataError(f"{said}, which are folds: {SPLITS_WAY}")
     called = {
-        split: [name for name in names if name.lower() in own]
+        split: found
         for split, own in SPLIT_NAMES.items()
-        if any(name.lower() in own for name in names)
+        if (found := [name for name in names if name.lower() in own])
     }
-    inside = itertools.chain(*called.values())
-    if not called or not _are_splits(root, names, list(inside), said):
+    if not called or not _are_splits(root, names, list(itertools.chain(*called.values())), said):
         # `seg_train`, `seg_test`
         words = {word for name in names for word in re.split("[^a-z]+", name.lower())}
         if not called and {"train", "test"} <= words:
             raise DataError(f"{said}: splits, or classes? If splits, {SPLITS_WAY}; else rename one")
         return {WHOLE: [root]}
-    for split, folders in called.items():
-        if len(folders) > 1:
-            raise DataError(
-                f"'{root}' has several folders for {split},"
-                f" {few([str(root / name) for name in folders])}: keep one of them, or {SPLITS_WAY}"
-            )
-    if "train" not in called:
-        raise DataError(f"{said}, but no folder 'train' to learn from")
+    twice = [split for split, folders in called.items() if len(folders) > 1]
+    if twice or "train" not in called:
+        wrong = f"several folders for {twice[0]}" if twice else "no folder 'train' to learn from"
+        raise DataError(f"{said}, {wrong}: keep one for each split, or {SPLITS_WAY}")
     return {split: [root / folders[0]] for split, folders in called.items()}
 
 
-def _check_inside(root: Path, split: str, name: str, names: Sequence[str]) -> None:
-    """Raises DataError: `data.splits` names what is no folder in the root, nor one further inside,
-    `seg_train/seg_train`.
+def _inside(root: Path, split: str, name: str, names: Sequence[str]) -> Path:
+    """A folder in the root, or further inside, `seg_train/seg_train`. Raises DataError: it is
+    none.
     """
     path = PurePosixPath(name)
     inside = all(map(is_read, path.parts)) and not path.is_absolute()
@@ -198,6 +194,7 @@ def _check_inside(root: Path, split: str, name: str, names: Sequence[str]) -> No
             f"data.splits.{split} names '{name}', which is no folder in '{root}':"
             f" {did_you_mean(name, names)}"
         )
+    return root / name
 
 
 def _are_splits(root: Path, names: Sequence[str], called: Sequence[str], said: str) -> bool:
@@ -241,44 +238,46 @@ def read(section: DataSection) -> Samples:
     places = split_folders(root, section.splits)
     classes = class_names(places.get("train", places.get(WHOLE, ())))
     walked = walk(root)
-    by_folder: dict[Path, list[Path]] = {}
     folders = {
         folder / name: (split, name)
         for split, there in places.items()
         for folder in there
         for name in subfolders(folder)
     }
+    by_folder: dict[Path, list[Path]] = {folder: [] for folder in folders}
     tops = set(itertools.chain(*places.values()))
     for image in walked.images:
         home = next((parent for parent in image.parents if parent in folders), None)
-        if home is None:
+        if home is not None:
+            by_folder[home].append(image)
+        else:
             loose = image.parent == root or not tops.isdisjoint(image.parents)
             walked.leave(LOOSE if loose else UNNAMED, [image])
-        else:
-            by_folder.setdefault(home, []).append(image)
     number_of = {name: number for number, name in enumerate(classes)}
-    rows: list[tuple[str, Source, int]] = []
+    rows: list[tuple[str, Source]] = []
+    labels: list[int] = []
     inside: list[str] = []
     for folder, (split, name) in folders.items():
-        for image in by_folder.get(folder, []) if name in number_of else ():
-            rows.append((split, Source(image), number_of[name]))
+        for image in by_folder[folder] if name in number_of else ():
+            rows.append((split, Source(image)))
+            labels.append(number_of[name])
             inside.append(image.relative_to(folder).as_posix())
-    refused = {}
-    for split, name in folders.values():
-        if name not in classes:
-            how = "not"
-            if plain(name) in map(plain, classes):
-                how = "in another Unicode form or case"
-            refused[split] = f"{split} has the class '{name}', which train has {how}"
+    refused = {
+        split: f"{split} has the class '{name}', which train has not, or only in another Unicode"
+        " form or case"
+        for split, name in folders.values()
+        if name not in number_of
+    }
     return Samples.listed(
         root,
         classes,
         rows,
-        splits=tuple(places),
+        labels,
+        tuple(places),
         refused=refused,
         left_out=walked.left_out,
         missing_test=no_test(section, root),
-        groups=groups_of(section.groups, root, [source.image for _, source, _ in rows], inside),
+        groups=groups_of(section.groups, root, [source.image for _, source in rows], inside),
     )
 
 
@@ -302,7 +301,7 @@ def read_masks(section: DataSection) -> Samples:
     places: Mapping[str, Sequence[Path]] = {WHOLE: [root]}
     if section.splits is not None or "images" not in map(str.lower, subfolders(root)):
         places = split_folders(root, section.splits)
-    rows: list[tuple[str, Source, int]] = []
+    rows: list[tuple[str, Source]] = []
     inside: list[str] = []
     alone: list[Path] = []
     for split, folders in places.items():
@@ -310,10 +309,10 @@ def read_masks(section: DataSection) -> Samples:
             images, others = _pairs(root, folder, section.masks)
             alone += others
             for image, mask in images.items():
-                rows.append((split, Source(image, mask, len(classes)), 0))
+                rows.append((split, Source(image, mask, len(classes))))
                 inside.append(image.relative_to(_home(folder)).as_posix())
     everything = walk(root)
-    named = {file for _, source, _ in rows for file in source.files}.union(alone)
+    named = {file for _, source in rows for file in source.files}.union(alone)
     left_out = {
         reason: [file for file in files if file != root / NAMES_FILE and file not in named]
         for reason, files in everything.left_out.items()
@@ -326,7 +325,7 @@ def read_masks(section: DataSection) -> Samples:
         rows,
         left_out=left_out,
         missing_test=no_test(section, root),
-        groups=groups_of(section.groups, root, [source.image for _, source, _ in rows], inside),
+        groups=groups_of(section.groups, root, [source.image for _, source in rows], inside),
     )
 
 
@@ -379,27 +378,16 @@ def _pairs(root: Path, folder: Path, pattern: str | None) -> tuple[dict[Path, Pa
     """The images of a folder with their masks, and the masks without an image. Raises DataError: a
     mask is missing.
     """
-    others = set(walk(folder / "masks").images)
     pairs, lacking = _masks_of(root, folder, pattern or USUAL_MASKS)
-    others.difference_update(pairs.values())
-    if not pairs and (pattern is None and not (others and lacking)):
-        raise DataError(
-            f"'{folder}' has no images and masks: for segmentation, put the images into the folder"
-            " images, and a PNG mask of the same name for each into the folder masks, or say with"
-            " data.masks where masks are, as in masks/{stem}_mask.png"
-        )
+    others = {*walk(folder / "masks").images}.difference(pairs.values())
     if lacking or not pairs:
-        instead = ""
-        if others and pattern is None:
-            instead = (
-                f"; '{min(others).name}' is none of them: a mask is a PNG with the name of its"
-                " image, in which class numbers are kept exactly, as JPEG does not, or data.masks"
-                " says how it is called, as in masks/{stem}_mask.png"
-            )
         names = few([below(mask, root) for mask in lacking.values()])
+        other = f", and '{min(others).name}' is none of them" if others else ""
         raise DataError(
             f"{len(lacking)} of {len(pairs) + len(lacking)} images of '{folder}' have no mask:"
-            f" {names}{instead}"
+            f" {names}{other}; put the images into the folder images, and for each a PNG of the"
+            " same name, in which class numbers are kept exactly, as JPEG does not, into the folder"
+            " masks, or say with data.masks how masks are called, as in masks/{stem}_mask.png"
         )
     return pairs, sorted(others)
 

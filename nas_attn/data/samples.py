@@ -105,7 +105,8 @@ class Samples:
         cls,
         root: Path,
         classes: Sequence[str],
-        rows: Sequence[tuple[str, Source, int]],
+        rows: Sequence[tuple[str, Source]],
+        labels: Sequence[int] = (),
         splits: Sequence[str] = (),
         **more: Any,
     ) -> Self:
@@ -114,15 +115,16 @@ class Samples:
         Args:
             root: The folder by which they are named.
             classes: Their names.
-            rows: The split, the files and the class of each.
+            rows: The split and the files of each.
+            labels: Its class; none: they have other labels.
             splits: All that there are; none: those of the rows.
             more: Other fields.
         """
         sources = np.empty(len(rows), np.object_)
-        sources[:] = [source for _, source, _ in rows]
-        split = [split for split, _, _ in rows]
+        sources[:] = [source for _, source in rows]
+        split = [split for split, _ in rows]
         return cls(
-            np.array([label for _, _, label in rows], np.int64),
+            np.array(labels or [0] * len(rows), np.int64),
             tuple(classes),
             np.array(split, np.str_),
             sources=sources,

@@ -69,14 +69,13 @@ def described(section: DataSection) -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"data YAML '{path}' cannot be read: {shorten(str(error))}") from None
     content: dict[str, Any] = read if isinstance(read, dict) else {}
-    names = content.get("names")
-    if not isinstance(names, list | dict) or not names:
+    if not isinstance(content.get("names"), list | dict) or not all(
+        map(content.get, ("names", "train", "val"))
+    ):
         raise DataError(
-            f"data YAML '{path}' names no classes: give names: [one, two], and train and val"
+            f"data YAML '{path}' must name the classes, and the folders of images that train and"
+            " validate: names: [one, two], train: PATH and val: PATH"
         )
-    for key in ("train", "val"):
-        if not content.get(key):
-            raise DataError(f"data YAML '{path}' has no '{key}': give the folder of its images")
     return content
 
 
@@ -144,7 +143,7 @@ def read(section: DataSection) -> Samples | None:
     """
     content = described(section)
     yaml = data_file(section)
-    rows: list[tuple[str, Source, int]] = []
+    rows: list[tuple[str, Source]] = []
     boxes: list[BoxTable] = []
     unread: list[Path] = []
     gone: list[Path] = []
@@ -170,7 +169,7 @@ def read(section: DataSection) -> Samples | None:
                 f"no image of {split} in '{yaml}' has a label: those of '{images[0]}' are looked"
                 f" for in '{labels_file(images[0])}'"
             )
-        rows += [(split, Source(image), 0) for image in images]
+        rows += [(split, Source(image)) for image in images]
         boxes += map(_boxes, images)
         for place in dict.fromkeys(places):
             unread += [i for i in walk(place).images if i.suffix.lower() not in IMAGE_ENDINGS]

@@ -249,7 +249,7 @@ def test_init_proposes_a_pattern_for_masks_that_are_called_otherwise(tmp_path: P
     proposal = proposed_task(f"folder:{root}")
     assert (proposal.task, proposal.masks) == ("segmentation", "masks/{folder}/{stem}_mask.png")
     assert len(load(DataSection(name=f"folder:{root}", size=16, masks=proposal.masks)).train) > 0
-    with pytest.raises(DataError, match=r"no mask.* data\.masks says"):
+    with pytest.raises(DataError, match=r"no mask.* with data\.masks"):
         load(DataSection(name=f"folder:{root}", size=16))
 
 
