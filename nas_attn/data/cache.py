@@ -128,7 +128,7 @@ class Scratch:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        remove_left(folder)
+        remove_unused(folder)
         self.path = folder / f"{PREFIX}{uuid.uuid4().hex}.npy"
         self._remove = weakref.finalize(self, _remove, self.path, os.getpid())
 
@@ -150,23 +150,11 @@ def _remove(path: Path, maker: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def remove_left(folder: Path) -> None:
-    """Removes the files in a folder that killed processes have left behind."""
-    for path in folder.glob(f"{PREFIX}*"):
-        _remove_older(path, LEFT_S)
-
-
-def _remove_older(path: Path, limit_s: float) -> None:
-    """Removes a file that has not been used for so long."""
-    # Windows keeps open files; another process may have removed it
-    with suppress(OSError):
-        if time.time() - path.stat().st_mtime > limit_s:
-            path.unlink(missing_ok=True)
-
-
 def remove_unused(folder: Path) -> None:
     """Removes prepared images without recent use, and files of killed processes."""
-    remove_left(folder)
     for path in folder.iterdir():
-        if not path.name.startswith(PREFIX):
-            _remove_older(path, LEFT_S if path.suffix == UNFINISHED_ENDING else KEEP_UNUSED_S)
+        left = path.name.startswith(PREFIX) or path.suffix == UNFINISHED_ENDING
+        # Windows keeps open files; another process may have removed it
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > (LEFT_S if left else KEEP_UNUSED_S):
+                path.unlink(missing_ok=True)

@@ -201,28 +201,18 @@ class Inventory:
             if at_input < LEAST_BOX:
                 # in which the median box has the size that is proposed
                 tile = int(self.boxes.pixels * self.size / USUAL_BOX)
-                way_out = "or give a larger data.size"
-                if self.boxes.share * SIDES[1] < LEAST_BOX:
-                    way_out = (
-                        f"since boxes have only {self.boxes.share * SIDES[1]:.1f} in {SIDES[1]},"
-                        " the largest data.size"
-                    )
                 yield (
                     f"note: boxes of {shown} pixels are hard to find: cut the images into tiles of"
-                    f" {tile:,} pixels, {way_out}"
+                    f" {tile:,} pixels, or give a larger data.size, up to {SIDES[1]}"
                 )
 
     def _count_line(self) -> str:
         """`2 classes, 20 images (train: 10, validation: 10), 1 unreadable (left out)`."""
-        by_split = {split: sum(of.values()) for split, of in self.counts.items()}
-        if self.labels == "boxes":
-            parts = [f"{split}: {count:,} images" for split, count in by_split.items()]
-            images = f"{', '.join(parts)} with boxes"
-        else:
-            images = f"{self.images:,} images{' with masks' if self.labels == 'masks' else ''}"
-            if len(by_split) > 1:
-                parts = [f"{split}: {count:,}" for split, count in by_split.items()]
-                images += f" ({', '.join(parts)})"
+        drawn = {"masks": " with masks", "boxes": " with boxes"}.get(self.labels, "")
+        images = f"{self.images:,} images{drawn}"
+        if len(self.counts) > 1:
+            parts = [f"{split}: {sum(of.values()):,}" for split, of in self.counts.items()]
+            images += f" ({', '.join(parts)})"
         classes = f"{len(self.classes)} {NAMED[self.labels][len(self.classes) != 1]}"
         left_out = " (left out)" if self.unreadable else ""
         return f"{classes}, {images}, {len(self.unreadable)} unreadable{left_out}"

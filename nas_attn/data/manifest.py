@@ -12,7 +12,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,12 +39,10 @@ class Listing:
 
     def as_json(self) -> dict[str, Any]:
         """In JSON's types."""
-        names = self.names
-        content = self.content
         return {
             "labels": self.labels.tolist(),
-            "names": None if names is None else names.tolist(),
-            "content": None if content is None else content.astype("<i8").tobytes().hex(),
+            "names": None if self.names is None else self.names.tolist(),
+            "content": None if self.content is None else self.content.astype("<i8").tobytes().hex(),
             "boxed": self.boxed,
         }
 
@@ -58,7 +56,7 @@ class Manifest:
     splits: Mapping[str, Listing]
     # names and classes of images that were not read: those of the test. They do not decide the
     # digest, but without them an image that came from there would count as added.
-    unread: Listing | None = field(default=None)
+    unread: Listing | None = None
 
     @property
     def digest(self) -> str:
@@ -91,16 +89,17 @@ class Manifest:
 
     def described_changes(self, kept: str) -> str:
         """Says what differs from the `text` of an earlier manifest: `2 images added, 1 changed`."""
-        before = json.loads(zlib.decompress(base64.b85decode(kept)))
-        then = _known(before)
-        now = _known(json.loads(zlib.decompress(base64.b85decode(self.text))))
+        before, after = (
+            json.loads(zlib.decompress(base64.b85decode(text))) for text in (kept, self.text)
+        )
+        then, now = map(_known, (before, after))
         counts = {
             "added": len(now.keys() - then),
             "removed": len(then.keys() - now),
             "changed": sum(_differ(then[key], now[key]) for key in then.keys() & now),
         }
         parts = [f"{several(count, 'image')} {how}" for how, count in counts.items() if count]
-        if tuple(before["classes"]) != self.classes:
+        if before["classes"] != after["classes"]:
             parts.append(
                 f"classes {', '.join(self.classes)} instead of {', '.join(before['classes'])}"
             )
