@@ -114,12 +114,6 @@ class _File:
             self.ignored["twice, counted once"] += self.boxed and mark in image.marks
             image.marks[mark] = None
 
-    @property
-    def used(self) -> set[int]:
-        """The categories that images show, and not as crowds only."""
-        marks = (mark for image in self.images.values() for mark in image.marks)
-        return {category for category, sign, _ in marks if sign > 0}
-
 
 @lru_cache(maxsize=6)
 def _parsed(path: Path, state: object, *, boxed: bool) -> _File:  # noqa: ARG001 - of the file
@@ -180,35 +174,34 @@ def read(kind: Kind, section: DataSection) -> Samples:
     classes = _classes(files["train"])
     rows: list[tuple[str, Source]] = []
     boxes: list[BoxTable] = []
-    remarks: list[Remark] = []
     for split, file in files.items():
-        sources = _sources(root, split, file, section)
-        found = _boxes(file, classes)
-        rows += [(split, source) for source in sources]
-        boxes += found
-        bare = [s.image for s, own in zip(sources, found, strict=True) if not len(own)]
-        if bare and of_boxes:
-            said = (
-                f"{several(len(bare), 'image')} of {split} without a box"
-                f" ({few([below(path, root) for path in bare])}): they count as images that show"
-                " none of the classes"
-            )
-            remarks.append(Remark("without_boxes", said))
+        rows += [(split, source) for source in _sources(root, split, file, section)]
+        boxes += _boxes(file, classes)
+    bare = [
+        below(source.image, root)
+        for (_, source), own in zip(rows, boxes, strict=True)
+        if not len(own)
+    ]
+    said = (
+        f"{several(len(bare), 'image')} without a box ({few(bare)}): they count as images that show"
+        " none of the classes"
+    )
     targets = np.zeros((len(rows), len(classes)), np.float32)
     for row, own in zip(targets, boxes, strict=True):
         row[np.abs(own[:, 0]).astype(int) - 1] = 1
     names = list(classes.values())
     paths = [source.image for _, source in rows]
+    trained = [source.image for split, source in rows if split == "train"]
     named = set(map(os.path.realpath, paths))
     return Samples.listed(
         root,
         names,
         rows,
         # two images of one file stay together
-        groups=np.array(list(map(str, paths))) if len({*paths}) < len(paths) else None,
+        groups=np.array(list(map(str, paths))) if len({*trained}) < len(trained) else None,
         boxes=box_table(boxes) if of_boxes else None,
         targets=None if of_boxes else targets,
-        remarks=remarks,
+        remarks=[Remark("without_boxes", said)] if bare and of_boxes else (),
         about=[] if of_boxes else about_targets(kind, names, targets),
         left_out={
             "that no annotations name": [
@@ -247,7 +240,9 @@ def _classes(file: _File) -> dict[int, str]:
     """The categories to learn, without one that sums up others, which some programs write. Raises
     DataError: a category has nothing to learn from.
     """
-    used = file.used
+    marks = (mark for image in file.images.values() for mark in image.marks)
+    # not as crowds only
+    used = {category for category, sign, _ in marks if sign > 0}
     above = {file.above[number] for number in used}
     lacking = [n for number, n in file.names.items() if number not in used and n not in above]
     if lacking or not used:

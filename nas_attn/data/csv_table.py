@@ -51,26 +51,24 @@ class CsvTable:
                 delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
                 read = csv.reader(io.StringIO(text), strict=True, delimiter=delimiter)
                 cells = [[cell.strip() for cell in row] for row in read]
-            except (OSError, UnicodeDecodeError, csv.Error) as error:
+                header, *rows = [row for row in cells if any(row)] or [[]]
+                for name in filter(None, header):
+                    if header.count(name) > 1:
+                        raise ValueError(f"two columns '{name}', of which one needs another name")
+                if not rows:
+                    raise ValueError("no line below its first, which names the columns")
+                for number, row in enumerate(rows, 2):
+                    if len(row) != len(header):
+                        raise ValueError(
+                            f"line {number} has {several(len(row), 'cell')}, and its first line"
+                            f" {len(header)}"
+                        )
+                    place = f"'{file}', line {number}"
+                    lines.append(Line(place, split, dict(zip(header, row, strict=True))))
+            except (OSError, ValueError, csv.Error) as error:
                 raise DataError(f"table '{file}' cannot be read: {shorten(str(error))}") from None
-            header, *rows = [row for row in cells if any(row)] or [[]]
             delimiters.add(delimiter)
             headers.append(header)
-            twice = [name for name in header if name and header.count(name) > 1]
-            if twice or not rows:
-                wrong = f"two columns '{twice[0]}'" if twice else "no line below its first"
-                raise DataError(
-                    f"table '{file}' has {wrong}: the first line names the columns, each once, and"
-                    " the others have their cells"
-                )
-            for number, row in enumerate(rows, 2):
-                place = f"'{file}', line {number}"
-                if len(row) != len(header):
-                    raise DataError(
-                        f"{place} has {several(len(row), 'cell')}, and its first line"
-                        f" {len(header)}: correct it"
-                    )
-                lines.append(Line(place, split, dict(zip(header, row, strict=True))))
         return cls(next(iter(files.values())), headers[0], lines, "," not in delimiters)
 
     def column(self, name: str) -> list[str]:

@@ -51,8 +51,7 @@ SPLIT_NAMES = {
 NAMES_FILE = "classes.txt"
 MOST_CLASSES = 255
 # why images are not read
-LOOSE = "outside the class folders"
-UNNAMED = "in folders of no split"
+LOOSE = "outside the class folders of the splits"
 LONE_MASKS = "which are masks without an image"
 # `data.masks` where it is not given
 USUAL_MASKS = "masks/{folder}/{stem}.png"
@@ -163,17 +162,16 @@ def split_folders(root: Path, given: SplitsSection | None = None) -> Mapping[str
             for split, part in given.by_split.items()
         }
     said = f"'{root}' has {few([f'{name}/' for name in names])}"
-    if len(names) > 1 and all(map(_FOLD.fullmatch, names)):
-        raise DataError(f"{said}, which are folds: {SPLITS_WAY}")
     called = {
         split: found
         for split, own in SPLIT_NAMES.items()
         if (found := [name for name in names if name.lower() in own])
     }
     if not called or not _are_splits(root, names, list(itertools.chain(*called.values())), said):
-        # `seg_train`, `seg_test`
+        # `seg_train`, `seg_test`; `fold_0`, `fold_1`
         words = {word for name in names for word in re.split("[^a-z]+", name.lower())}
-        if not called and {"train", "test"} <= words:
+        folds = len(names) > 1 and all(map(_FOLD.fullmatch, names))
+        if folds or (not called and {"train", "test"} <= words):
             raise DataError(f"{said}: splits, or classes? If splits, {SPLITS_WAY}; else rename one")
         return {WHOLE: [root]}
     twice = [split for split, folders in called.items() if len(folders) > 1]
@@ -245,14 +243,12 @@ def read(section: DataSection) -> Samples:
         for name in subfolders(folder)
     }
     by_folder: dict[Path, list[Path]] = {folder: [] for folder in folders}
-    tops = set(itertools.chain(*places.values()))
     for image in walked.images:
         home = next((parent for parent in image.parents if parent in folders), None)
         if home is not None:
             by_folder[home].append(image)
         else:
-            loose = image.parent == root or not tops.isdisjoint(image.parents)
-            walked.leave(LOOSE if loose else UNNAMED, [image])
+            walked.leave(LOOSE, [image])
     number_of = {name: number for number, name in enumerate(classes)}
     rows: list[tuple[str, Source]] = []
     labels: list[int] = []
@@ -333,16 +329,13 @@ def _names(root: Path) -> tuple[str, ...]:
     path = root / NAMES_FILE
     try:
         names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        if not 2 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
+            raise ValueError(f"it has {len(names)}")
+    except (OSError, ValueError) as error:
         raise DataError(
-            f"'{path}' cannot be read ({shorten(str(error))}): write the classes' names there, one"
-            " per line, starting with value 0"
+            f"'{path}' must name 2 to {MOST_CLASSES} different classes, one per line, starting with"
+            f" value 0: {shorten(str(error))}"
         ) from None
-    if not 2 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
-        raise DataError(
-            f"'{path}' must name 2 to {MOST_CLASSES} different classes, one per line; it has"
-            f" {len(names)}"
-        )
     return tuple(names)
 
 

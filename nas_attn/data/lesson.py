@@ -92,12 +92,12 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
         )
     beside = [name for name in table.header if name and name != image and name.lower() != "split"]
     cells = {name: table.column(name) for name in (*beside, *columns)}
-    doubtful = _doubtful(cells)
-    commas = table.has_decimal_commas
-    forms = {
-        name: BITS if name in doubtful else _form(column, commas=commas)
-        for name, column in cells.items()
-    }
+    values = {name: {number(cell) for cell in own if cell} for name, own in cells.items()}
+    # labels that are there, not there or unknown; a single column of 1, 0 and -1 may be of numbers
+    doubtful = [name for name in values if {-1, 1} <= values[name] <= {-1, 0, 1}]
+    doubtful = doubtful if len(doubtful) > 1 else []
+    forms = {name: _form(own, commas=table.has_decimal_commas) for name, own in cells.items()}
+    forms |= dict.fromkeys(doubtful, BITS)
     group = group_of({name: cells[name] for name in beside if name not in columns})
     seen = columns or _learnable([name for name in beside if forms[name]], forms, group)
     group = "" if group in seen else group
@@ -123,14 +123,13 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     if form == CODES and found == "classes":
         why += f", {CODES} (--task regression takes them as quantities)"
     if unlearnt := [name for name in beside if name not in (*taken, group)]:
-        why += f", and {few(unlearnt)} {'is' if len(unlearnt) == 1 else 'are'} not learnt"
+        why += f"; not learnt: {few(unlearnt)}"
     unknown = ["-1"] * any(name in doubtful for name in taken)
     if form != LISTS and not is_long and any("" in cells[name] for name in taken):
         # in lists, an empty cell has no label
         unknown.insert(0, "")
     if unknown:
-        names = [f"cells with {cell}" if cell else "empty cells" for cell in unknown]
-        why += f"; {' and '.join(names)} count as unknown (data.unknown)"
+        why += f"; cells with {few(unknown)} count as unknown (data.unknown)"
     chosen = columns or unlearnt or found == "classes"
     return Lesson(found, why, tuple(taken) if chosen else (), choice, group, tuple(unknown))
 
@@ -163,15 +162,6 @@ def _form(cells: Sequence[str], *, commas: bool) -> str:
     if _are_lists(cells):
         return LISTS
     return WORDS if recurs else ""
-
-
-def _doubtful(cells: Mapping[str, Sequence[str]]) -> list[str]:
-    """The columns of labels that are there, not there or unknown: 1, 0 and -1. A single one may be
-    of numbers.
-    """
-    values = {name: {number(cell) for cell in column if cell} for name, column in cells.items()}
-    found = [name for name, own in values.items() if {-1.0, 1.0} <= own <= {-1.0, 0.0, 1.0}]
-    return found if len(found) > 1 else []
 
 
 def _taken(

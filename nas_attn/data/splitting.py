@@ -168,12 +168,6 @@ def _grouped(
     both parts, and its share is kept as well as possible.
     """
     total = sizes.sum(0)
-    for label in map(int, np.flatnonzero(total)):
-        if np.count_nonzero(sizes[:, label]) < 2:
-            raise DataError(
-                f"cannot split by groups: all {total[label]} images of class '{names[label]}' are"
-                " of one group, and every class needs at least two"
-            )
     quota = total * (count / total.sum())
     order = _generator(seed, len(sizes)).permutation(len(sizes))
     if isinstance(seed, int):
@@ -201,7 +195,7 @@ def _grouped(
         if not fits:
             raise DataError(
                 f"cannot split by groups: class '{names[label]}' cannot be put on both sides"
-                " without removing another class from one"
+                " without removing a class from one; every class needs two groups at least"
             )
         taken[fits[0]] = True
         have = have + sizes[fits[0]]

@@ -117,7 +117,7 @@ class FilesByName:
         """The files that each of the names may stand for."""
         paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
         found: list[list[Path]] = []
-        for ignored in range(max(1, *(len(path.parts) for path in paths))):
+        for ignored in range(max([1, *(len(path.parts) for path in paths)])):
             found = [self._of(path, ignored) for path in paths]
             if 2 * sum(map(bool, found)) >= len(names):
                 break
@@ -194,7 +194,7 @@ def read(kind: Kind, section: DataSection) -> Samples:
     names, values = _learnt(kind, table, columns, unknown_by(section.unknown))
     # a line for each label
     adds = kind == "tags" and list(names) != columns
-    lines = np.array(_first_lines(table, images, values, adds=adds))
+    lines = np.array(_first_lines(table, images, values, adds=adds), np.int64)
     known = of_known(values[lines])
     walked = there.walked
     walked.leave(NOTHING_KNOWN, [images[at] for at in lines[~known]])

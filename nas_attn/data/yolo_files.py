@@ -65,17 +65,17 @@ def described(section: DataSection) -> Mapping[str, Any]:
 
     path = data_file(section)
     try:
-        read = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"data YAML '{path}' cannot be read: {shorten(str(error))}") from None
-    content: dict[str, Any] = read if isinstance(read, dict) else {}
-    if not isinstance(content.get("names"), list | dict) or not all(
-        map(content.get, ("names", "train", "val"))
-    ):
+        content = yaml.safe_load(path.read_text("utf-8"))
+        if not isinstance(content, dict) or not isinstance(content.get("names"), list | dict):
+            raise ValueError("it names no classes")
+        for key in ("names", "train", "val"):
+            if not content.get(key):
+                raise ValueError(f"it has no '{key}'")
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(
-            f"data YAML '{path}' must name the classes, and the folders of images that train and"
-            " validate: names: [one, two], train: PATH and val: PATH"
-        )
+            f"data YAML '{path}' must have names: [one, two], and the folders of images, train:"
+            f" PATH and val: PATH: {shorten(str(error))}"
+        ) from None
     return content
 
 

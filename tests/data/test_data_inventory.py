@@ -15,7 +15,7 @@ from folders_made import take
 from PIL import Image
 
 from nas_attn.data import copies, loading
-from nas_attn.data.folder import LONE_MASKS, UNNAMED
+from nas_attn.data.folder import LONE_MASKS, LOOSE
 from nas_attn.data.looks import of
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, GroupsSection, SplitsSection
@@ -162,7 +162,7 @@ ROWS = {
     "splits in the names of folders, which data.splits names": Row(
         folders_made.splits_in_names,
         {"train": 20, "test": 10},
-        [f"3 files {UNNAMED}"],
+        [f"3 files {LOOSE}"],
         splits=SplitsSection(train=["seg_train/seg_train"], test=["seg_test/seg_test"]),
     ),
     "folds": Row(
@@ -170,14 +170,14 @@ ROWS = {
         {"train": 15, "validation": 10, "test": 10},
         [
             "train is fold_2, fold_10; validation is fold_0; test is fold_1",
-            f"10 files {UNNAMED}",
+            f"10 files {LOOSE}",
         ],
         splits=folders_made.FOLDS,
     ),
     "folds without a test": Row(
         folders_made.folds,
         {"train": 20},
-        [f"25 files {UNNAMED}"],
+        [f"25 files {LOOSE}"],
         splits=SplitsSection(train=["fold_0", "fold_1"]),
     ),
     "masks": Row(folders_made.with_masks, {"all": 10}, labels="masks"),
@@ -222,7 +222,7 @@ ROWS = {
     "boxes of COCO as other systems write them": Row(
         folders_made.boxes_from_windows,
         {"train": 6},
-        ["2 images of train without a box", "1 file that no annotations name, 'train/unnamed.png'"],
+        ["2 images without a box", "1 file that no annotations name, 'train/unnamed.png'"],
         labels="boxes",
         source="coco:{}",
     ),
@@ -355,7 +355,7 @@ def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None
         ),
         (
             lambda root: folders_made.splits(root, "fold_0", "fold_1"),
-            "fold_0/., .fold_1/., which are folds: say with data.splits",
+            r"fold_0/., .fold_1/.: splits, or classes\?.* say with data.splits",
         ),
         (
             lambda root: folders_made.splits(root, "train") or folders_made.classes(root),

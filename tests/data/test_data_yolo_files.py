@@ -51,8 +51,8 @@ def test_labels_that_lie_elsewhere_are_looked_for_by_name(discs: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("names: [disc]", "", "must name the classes"),
-        ("val: images/val\n", "", "that train and validate"),
+        ("names: [disc]", "", "names no classes"),
+        ("val: images/val\n", "", "has no 'val'"),
         ("val: images/val\n", "val: images/valid\n", "images.valid' for val, where no image is"),
     ],
 )
