@@ -39,7 +39,7 @@ PATTERNS = (
 # pixels by which a box may exceed its image, since programs round
 SLACK_PIXELS = 1.0
 # images that are looked for in each folder where they may be
-TRIED = 9
+LOOKED_FOR = 9
 NEEDED = (
     "images need id and file_name, annotations id, image_id and category_id, categories id and"
     " name; for boxes, images need width and height, and annotations bbox = [left, top, width,"
@@ -266,7 +266,7 @@ def _sources(root: Path, split: str, file: _File, section: DataSection) -> list[
     images = list(file.images.values())
 
     def tried(place: Path) -> int:
-        return sum(os.path.isfile(place / image.name) for image in images[:TRIED])
+        return sum(os.path.isfile(place / image.name) for image in images[:LOOKED_FOR])
 
     folder = max(places, key=tried)
     if lacking := [image.name for image in images if not os.path.isfile(folder / image.name)]:

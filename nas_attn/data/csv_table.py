@@ -15,7 +15,7 @@ from nas_attn.errors import DataError, did_you_mean, several, shorten
 DELIMITERS = ",;\t"
 
 
-class Line(NamedTuple):
+class TableLine(NamedTuple):
     """A line of a table."""
 
     # where it is, for an error
@@ -33,7 +33,7 @@ class CsvTable:
     # the first
     file: Path
     header: Sequence[str]
-    lines: Sequence[Line]
+    lines: Sequence[TableLine]
     # whether a comma in a number is a decimal one: no comma parts the cells
     has_decimal_commas: bool
 
@@ -44,7 +44,7 @@ class CsvTable:
         """
         headers: list[list[str]] = []
         delimiters = set()
-        lines: list[Line] = []
+        lines: list[TableLine] = []
         for split, file in files.items():
             try:
                 text = file.read_text("utf-8-sig")
@@ -64,7 +64,7 @@ class CsvTable:
                             f" {len(header)}"
                         )
                     place = f"'{file}', line {number}"
-                    lines.append(Line(place, split, dict(zip(header, row, strict=True))))
+                    lines.append(TableLine(place, split, dict(zip(header, row, strict=True))))
             except (OSError, ValueError, csv.Error) as error:
                 raise DataError(f"table '{file}' cannot be read: {shorten(str(error))}") from None
             delimiters.add(delimiter)

@@ -125,9 +125,12 @@ def _dataset(parts: Parts, section: DataSection, device: torch.device, task: Tas
         )
 
     def divided(halves: _Halves) -> dict[str, Any]:
-        train, validation = map(split, (halves.train, halves.validation))
-        digest = _digest(halves)
-        return {"train": train, "validation": validation, "digest": digest, "drawn": halves.drawn}
+        return {
+            "train": split(halves.train),
+            "validation": split(halves.validation),
+            "digest": _digest(halves),
+            "drawn": halves.drawn,
+        }
 
     assert home.train.pixels is not None
     dataset = Dataset(
