@@ -87,7 +87,7 @@ class OpenStudy:
         received = (
             self.database.path is not None and Path(self.store.settings.artifacts).is_absolute()
         )
-        (_check_writable if received else _make_folder)(self.folder)
+        _ready(self.folder, make=not received)
         return self.folder
 
 
@@ -121,7 +121,7 @@ def create_study(
         text = _checked(recipe, database, place)
         if text is None:
             text = recipe.with_resplit(resplit).to_json()
-            _make_folder(artifacts_folder(database, place))
+            _ready(artifacts_folder(database, place))
         store = database.create_study(
             recipe.name,
             recipe=text,
@@ -225,12 +225,10 @@ def only_study(storage: str) -> str:
 
 def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
     """Versions of the packages that a study's results depend on, its backbone's included."""
-    own = None
-    if recipe:
-        own = BACKBONE_SOURCES.get(recipe.backbone.name.partition(":")[0])
-    names = dict.fromkeys(
-        ["torch", "torchvision", "optuna", "numpy", *([own.package] if own else [])]
-    )
+    names = ["torch", "torchvision", "optuna", "numpy"]
+    own = recipe and BACKBONE_SOURCES.get(recipe.backbone.name.partition(":")[0])
+    if own:
+        names.append(own.package)
     version_by_name = {"nas_attn": __version__, "python": platform.python_version()}
     for name in names:
         with suppress(metadata.PackageNotFoundError):
@@ -262,13 +260,11 @@ def artifacts_folder(database: Database, place: str) -> Path:
     return base / place
 
 
-def _make_folder(folder: Path) -> None:
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    _check_writable(folder)
-
-
-def _check_writable(folder: Path) -> None:
+def _ready(folder: Path, *, make: bool = True) -> None:
+    """Raises StudyError if files cannot be written to the folder; `make`: makes it if needed."""
+    if make:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise StudyError(
             f"the artifacts folder '{shorten(str(folder))}' does not exist or cannot be written:"
