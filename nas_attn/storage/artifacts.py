@@ -129,18 +129,13 @@ class RunFiles:
         """As `save`, but raises CheckpointError if it cannot be written. Raises LeaseLost: another
         worker has the run.
         """
-        artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
+        written = write_artifact(self._store, self._artifacts, blob)
         try:
             self._store.add_checkpoint(
-                self._run,
-                artifact=artifact,
-                sha256=sha256,
-                size=len(blob),
-                epochs=epochs,
-                lease=self._lease,
+                self._run, **written, size=len(blob), epochs=epochs, lease=self._lease
             )
         except LeaseLost:
-            remove_artifact(self._artifacts, artifact)
+            remove_artifact(self._artifacts, written["artifact"])
             raise
         for row in self._store.checkpoints(self._run)[KEPT_CHECKPOINTS:]:
             self._drop(row)
@@ -171,9 +166,9 @@ def answer_artifact(store: StudyStore) -> str:
     return f"{mark(store)}-{hashlib.sha256(b'answer').hexdigest()[:32]}"
 
 
-def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> tuple[str, str]:
-    """Stores bytes of a study; returns their new name and SHA-256. Raises CheckpointError: disk
-    full, folder gone.
+def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> dict[str, str]:
+    """Stores bytes of a study; returns their new name and SHA-256 as `read_artifact` takes them.
+    Raises CheckpointError: disk full, folder gone.
     """
     artifact = f"{mark(store)}-{uuid.uuid4().hex}"
     try:
@@ -183,7 +178,7 @@ def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> 
         raise CheckpointError(
             f"a checkpoint of {len(blob):,} bytes cannot be written: {error}"
         ) from None
-    return artifact, hashlib.sha256(blob).hexdigest()
+    return {"artifact": artifact, "sha256": hashlib.sha256(blob).hexdigest()}
 
 
 def read_artifact(artifacts: ArtifactStore, artifact: str, sha256: str) -> bytes:

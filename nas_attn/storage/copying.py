@@ -51,9 +51,7 @@ class Copies:
 
     def trained_by(self, protocol: str) -> bool:
         """Whether scores of this protocol are copied, which may be one of the test images."""
-        return protocol in self.protocols or any(
-            protocol == test_protocol(name) for name in self.protocols
-        )
+        return protocol.removesuffix(test_protocol("")) in self.protocols
 
     def trained(self, row: Mapping[str, Any]) -> bool:
         """Whether a run's or a score's row is copied."""
@@ -102,8 +100,7 @@ def copy_files(
             if content and not new.backbones.get(name):
                 # a lost one is trained again
                 blob = read_artifact(old_artifacts, **json.loads(content))
-                artifact, sha256 = write_artifact(new, new_artifacts, blob)
-                new.backbones.put(name, json.dumps({"artifact": artifact, "sha256": sha256}))
+                new.backbones.put(name, json.dumps(write_artifact(new, new_artifacts, blob)))
 
 
 def copy_results(new: StudyStore, old: StudyStore, copies: Copies, lease: Lease) -> None:

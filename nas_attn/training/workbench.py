@@ -356,10 +356,9 @@ class Workbench:
             job = self._job(run, resolved, lease, Callbacks(on_rung, stop))
             rates = LearningRates(section.learning_rate)
             self._own.fit(model, replace(job, rungs=[section.backbone_epochs], rates=rates))
-        artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
+        written = write_artifact(self.store, self._artifacts, pack(model))
         self.store.check(lease)
-        content = json.dumps({"artifact": artifact, "sha256": sha256})
-        self.store.backbones.put(backbone_name(run.backbone, run.key), content)
+        self.store.backbones.put(backbone_name(run.backbone, run.key), json.dumps(written))
 
     def files(self, run: Run, lease: Lease) -> RunFiles:
         return RunFiles(self.store, self._artifacts, run.files, lease)

@@ -150,7 +150,7 @@ def test_a_write_that_is_cut_off_leaves_nothing(
 
 def test_an_artifact_is_checked_by_its_hash(store: StudyStore, folder: Path) -> None:
     artifacts = FolderArtifacts(folder)
-    name, sha256 = write_artifact(store, artifacts, b"weights")
-    assert read_artifact(artifacts, name, sha256) == b"weights"
+    written = write_artifact(store, artifacts, b"weights")
+    assert read_artifact(artifacts, **written) == b"weights"
     with pytest.raises(CheckpointError, match="SHA-256"):
-        read_artifact(artifacts, name, "0" * 64)
+        read_artifact(artifacts, written["artifact"], "0" * 64)
