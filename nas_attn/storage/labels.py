@@ -7,17 +7,12 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.recipe.purposes import division_name
 from nas_attn.storage.store import StudyStore
-
-if TYPE_CHECKING:
-    # loads torch, which `status` does without
-    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +43,19 @@ class ValidationLabels:
         return self.divisions.get(seed, self.first)
 
 
-def keep_labels(
-    store: StudyStore, protocol: str, numbers: Tensor, classes: tuple[str, ...]
-) -> None:
-    """Records the labels of the images that a protocol scores, unless they are recorded already.
-
-    Args:
-        store: of the study.
-        protocol: whose images they are, such as the search's or a test's.
-        numbers: class numbers (N,), in the images' order.
-        classes: names, by number.
+def keep_labels(store: StudyStore, name: str, labels: Labels) -> None:
+    """Records the labels of the images that a protocol scores, such as the search's or a test's; or
+    under a `division_name` those that a seed's own division took for validation. Does nothing if
+    they are recorded already.
     """
-    if store.labels.get(protocol) is None:
-        content = {"classes": list(classes), "labels": _packed(numbers.to("cpu").numpy())}
-        store.labels.put(protocol, json.dumps(content))
-
-
-def keep_division(store: StudyStore, seed: int, labels: Labels) -> None:
-    """Records which images a seed's own division took for validation, and their labels, unless that
-    is recorded already.
-    """
-    name = division_name(seed)
-    if labels.images is None or store.labels.get(name) is not None:
+    if store.labels.get(name) is not None:
         return
-    content = {
+    content: dict[str, Any] = {
         "classes": list(labels.classes),
         "labels": _packed(labels.numbers),
-        "images": _packed(labels.images),
-        "divided": labels.divided,
     }
+    if labels.images is not None:
+        content |= {"images": _packed(labels.images), "divided": labels.divided}
     store.labels.put(name, json.dumps(content))
 
 

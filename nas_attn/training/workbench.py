@@ -27,7 +27,7 @@ from nas_attn.errors import (
     Unmeasurable,
 )
 from nas_attn.recipe import tasks
-from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
+from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, division_name, test_protocol
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import Costs
 from nas_attn.space.placement import BARE, Assignment, Placement, ResolvedPlacement
@@ -43,7 +43,7 @@ from nas_attn.storage.artifacts import (
     weights_run,
     write_artifact,
 )
-from nas_attn.storage.labels import Labels, keep_division, keep_labels
+from nas_attn.storage.labels import Labels, keep_labels
 from nas_attn.storage.records import Arithmetic, Latency, Score
 from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore
@@ -332,14 +332,15 @@ class Workbench:
             assert drawn is not None
             numbers = divided.validation.labels[kept].cpu().numpy().astype(np.int32)
             labels = Labels(dataset.classes, numbers, drawn.numbers, drawn.divided)
-            keep_division(self.store, seed, labels)
+            keep_labels(self.store, division_name(seed), labels)
         split = None
         if protocol == SEARCH:
             split = dataset.validation
         elif protocol == test_protocol(self.protocol) and self.task.per_image:
             split = self._own.test_split
         if split is not None:
-            keep_labels(self.store, protocol, split.labels[kept], dataset.classes)
+            numbers = split.labels[kept].cpu().numpy()
+            keep_labels(self.store, protocol, Labels(dataset.classes, numbers))
 
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
         """Trains one of the study's backbones and keeps it; OperationError if that fails."""

@@ -18,7 +18,7 @@ from nas_attn.answer.reading import snapshot
 from nas_attn.errors import StorageError
 from nas_attn.recipe.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.tables import METRICS
-from nas_attn.storage.labels import keep_labels
+from nas_attn.storage.labels import Labels, keep_labels
 from nas_attn.storage.records import Score
 from nas_attn.training.tasks.class_scores import class_metrics, confusion
 
@@ -30,9 +30,9 @@ class Classified(MadeStudy):
 
     def __init__(self, folder: Path, metric: str, *, labelled: bool = True) -> None:
         super().__init__(folder, recipe(objectives=[metric, "latency"]), name=f"made{labelled}")
-        self.labels = self.rng.choice(4, IMAGES, p=[0.6, 0.2, 0.15, 0.05])
+        self.labels = self.rng.choice(4, IMAGES, p=[0.6, 0.2, 0.15, 0.05]).astype(np.int32)
         for protocol in (SEARCH, TEST_PROTOCOL) if labelled else ():
-            keep_labels(self.store, protocol, torch.from_numpy(self.labels), tuple("abcd"))
+            keep_labels(self.store, protocol, Labels(tuple("abcd"), self.labels))
         self.candidate("none", baseline="none", seeds=4)
         self.candidate(SE, seeds=4)
         self.sessions()

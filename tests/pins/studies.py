@@ -10,13 +10,12 @@ from typing import Any
 import made_study
 import numpy as np
 import pytest
-import torch
 from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
 from nas_attn.recipe.purposes import LENGTH, SEARCH, length_protocol
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
-from nas_attn.storage.labels import keep_labels
+from nas_attn.storage.labels import Labels, keep_labels
 from nas_attn.storage.records import FILLED, Arithmetic, Fingerprint, Score, Session
 from nas_attn.storage.rows import Run
 from nas_attn.storage.trial_book import TrialBook
@@ -24,6 +23,8 @@ from nas_attn.storage.trial_book import TrialBook
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 BEST, BARE_KEY = "key-002", "key-000"
 """Keys of the best uniform baseline and of the bare backbone in the usual study."""
+
+LABELS = Labels(tuple("abcd"), np.arange(IMAGES, dtype=np.int32) % 4)
 
 Maker = Callable[[Path, pytest.MonkeyPatch], MadeStudy]
 
@@ -67,7 +68,7 @@ def others(
 def the_usual(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
     study = usual(folder)
     study.store.set(sites='{"input_shape": [1, 20, 20], "classes": 10, "sites": []}')
-    keep_labels(study.store, SEARCH, torch.arange(IMAGES) % 4, tuple("abcd"))
+    keep_labels(study.store, SEARCH, LABELS)
     return study
 
 
@@ -175,7 +176,7 @@ def tested_better(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
     study = usual(folder)
     networks = {BEST: everywhere(CBAM), "key-001": everywhere(SE), BARE_KEY: "none"}
     study.validation(networks, gain={BEST: 0.05}, recommended=BEST, margin=0.004)
-    keep_labels(study.store, "target/test", torch.arange(IMAGES) % 4, tuple("abcd"))
+    keep_labels(study.store, "target/test", LABELS)
     return study
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
-import torch
 from made_study import IMAGES, recipe, usual
 
 from nas_attn.answer import reading
@@ -24,7 +24,7 @@ from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
 from nas_attn.storage import opening
-from nas_attn.storage.labels import keep_labels
+from nas_attn.storage.labels import Labels, keep_labels
 
 
 @pytest.fixture
@@ -111,7 +111,8 @@ def test_processes_that_end_together_leave_one_answer(table: Path) -> None:
 
 def test_the_report_has_the_shares_of_each_class_and_no_images_of_them(tmp_path: Path) -> None:
     made = usual(tmp_path, recipe())
-    keep_labels(made.store, SEARCH, torch.arange(IMAGES) % 4, ("ant", "bee", "<cat>", "dog"))
+    labels = Labels(("ant", "bee", "<cat>", "dog"), np.arange(IMAGES, dtype=np.int32) % 4)
+    keep_labels(made.store, SEARCH, labels)
     now = reading.snapshot(made.store)
     opened = opening.OpenStudy(made.database.url, made.database, made.store, made.recipe, tmp_path)
     page = publishing.write_study_report(opened, answer_of(now)).read_text("utf-8")
