@@ -6,7 +6,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -20,7 +20,7 @@ from nas_attn.errors import StorageError
 from nas_attn.storage.connection import engine_arguments
 from nas_attn.storage.database import Database
 from nas_attn.storage.driver_errors import explained, translate_errors
-from nas_attn.storage.outages import Outage, repeatable
+from nas_attn.storage.outages import repeatable
 
 T = TypeVar("T")
 
@@ -28,11 +28,12 @@ T = TypeVar("T")
 class PatientStorage(RDBStorage):
     """Waits while the database is away, and repeats calls (below)."""
 
-    def __init__(self, url: str, engine_kwargs: dict[str, Any], outage: Outage) -> None:
-        self._outage = outage
+    def __init__(self, database: Database) -> None:
+        self._outage = database.outage
         # Asked after a KeyError: the error of a study that somebody has deleted, or None.
         self.deleted: Callable[[], StorageError | None] = lambda: None
-        super().__init__(url, engine_kwargs=engine_kwargs)
+        arguments = engine_arguments(make_url(database.url))
+        super().__init__(database.url, engine_kwargs=arguments)
 
     @property
     def _connector(self) -> PatientStorage:
@@ -87,9 +88,7 @@ def open_storage(database: Database) -> PatientStorage:
 def _open(database: Database) -> PatientStorage:
     try:
         with optuna_errors(database):
-            storage = PatientStorage(
-                database.url, engine_arguments(make_url(database.url)), database.outage
-            )
+            storage = PatientStorage(database)
     except RuntimeError as error:
         # of a schema of another version
         raise StorageError(
