@@ -159,9 +159,7 @@ class Database:
             if row is None:
                 near = did_you_mean(name, connection.scalars(select(study.name)))
                 raise StudyError(f"there is no study '{name}' in '{self}': {near}")
-            # of the recipe, only whether the text is complete
-            texts = [(row.versions, row.recipe)]
-            ((versions, _),) = read_all(tuple[Json[dict[str, str]], Json[Any]], texts)
+            (versions,) = read_all(Json[dict[str, str]], [row.versions])
         return StudyStore(self._connector, row, versions)
 
     def studies(self) -> list[StudySummary]:
