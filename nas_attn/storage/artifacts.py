@@ -11,7 +11,7 @@ import uuid
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -57,11 +57,11 @@ def checked_name(name: str) -> str:
     return name
 
 
+@dataclass
 class FolderArtifacts:
     """Files of a folder, each written completely or not at all."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    folder: Path
 
     def read(self, name: str) -> bytes:
         return (self.folder / checked_name(name)).read_bytes()
@@ -83,25 +83,25 @@ class FolderArtifacts:
         return sizes
 
 
+@dataclass
 class RunFiles:
     """Checkpoints of one run under one lease; one counts once its row is there. A
     `training.run.CheckpointSlot`.
     """
 
-    def __init__(self, store: StudyStore, artifacts: ArtifactStore, run: str, lease: Lease) -> None:
-        """`run` names the training; it is the same for every worker that continues it."""
-        self._store = store
-        self._artifacts = artifacts
-        self._run = run
-        self._lease = lease
+    store: StudyStore
+    artifacts: ArtifactStore
+    # names the training; it is the same for every worker that continues it
+    run: str
+    lease: Lease
 
     def load(self) -> bytes | None:
         """The newest undamaged checkpoint; None if there is none. Damaged ones are dropped with a
         warning.
         """
-        for row in self._store.checkpoints(self._run):
+        for row in self.store.checkpoints(self.run):
             try:
-                return read_artifact(self._artifacts, row.artifact, row.sha256)
+                return read_artifact(self.artifacts, row.artifact, row.sha256)
             except CheckpointError as error:
                 warnings.warn(
                     f"{error}; continuing from the previous one or the start",
@@ -129,24 +129,24 @@ class RunFiles:
         """As `save`, but raises CheckpointError if it cannot be written. Raises LeaseLost: another
         worker has the run.
         """
-        written = write_artifact(self._store, self._artifacts, blob)
+        written = write_artifact(self.store, self.artifacts, blob)
         try:
-            self._store.add_checkpoint(
-                self._run, **written, size=len(blob), epochs=epochs, lease=self._lease
+            self.store.add_checkpoint(
+                self.run, **written, size=len(blob), epochs=epochs, lease=self.lease
             )
         except LeaseLost:
-            remove_artifact(self._artifacts, written["artifact"])
+            remove_artifact(self.artifacts, written["artifact"])
             raise
-        for row in self._store.checkpoints(self._run)[KEPT_CHECKPOINTS:]:
+        for row in self.store.checkpoints(self.run)[KEPT_CHECKPOINTS:]:
             self._drop(row)
 
     def clear(self) -> None:
-        for row in self._store.checkpoints(self._run):
+        for row in self.store.checkpoints(self.run):
             self._drop(row)
 
     def _drop(self, row: CheckpointTable) -> None:
-        self._store.drop_checkpoint(row)
-        remove_artifact(self._artifacts, row.artifact)
+        self.store.drop_checkpoint(row)
+        remove_artifact(self.artifacts, row.artifact)
 
 
 def mark(store: StudyStore) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -45,14 +45,13 @@ FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
 _document = tables.DocumentTable
 
 
+@dataclass(eq=False)
 class Documents(StudyPart):
     """A study's documents of one kind, by name. Only their writers and readers know the structure
     of the JSON texts.
     """
 
-    def __init__(self, connector: Connector, id: int, name: str, *, kind: str) -> None:
-        super().__init__(connector, id, name)
-        self._kind = kind
+    _kind: str
 
     @repeatable
     def put(self, name: str, content: str) -> None:
@@ -127,21 +126,21 @@ class StudyStore(Leases):
         self.queue = RunQueue(connector, row.id, row.name)
         self.workers = WorkerBook(connector, row.id, row.name)
         # training protocols by name: the training and the data as JSON
-        self.protocols = documents(kind="protocol")
+        self.protocols = documents("protocol")
         # Number (and name, of another network) -> place of a trained one; empty: it is lost.
-        self.backbones = documents(kind="backbone")
+        self.backbones = documents("backbone")
         # name of weights -> why they are missing; empty: they exist
-        self.weights_lost = documents(kind="weights_lost")
+        self.weights_lost = documents("weights_lost")
         # name of a run's files -> the points of its training
-        self.curves = documents(kind="curve")
+        self.curves = documents("curve")
         # training protocol -> the labels behind its results per image
-        self.labels = documents(kind="labels")
+        self.labels = documents("labels")
         # number of a validation -> its networks and comparisons
-        self.validations = documents(kind="validation")
+        self.validations = documents("validation")
         # kind of device (and protocol, where it computes otherwise) -> `records.Arithmetic`
-        self.arithmetics = documents(kind="arithmetic")
+        self.arithmetics = documents("arithmetic")
         # what its images are (`training.images`), by how the data are read and divided
-        self.images = documents(kind="images")
+        self.images = documents("images")
 
     @property
     @repeatable

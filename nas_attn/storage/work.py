@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,13 +38,13 @@ def given(**values: object) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+@dataclass(eq=False)
 class StudyPart:
     """What a study has in its tables; statements of it are about this study only."""
 
-    def __init__(self, connector: Connector, id: int, name: str) -> None:
-        self._connector = connector
-        self._id = id
-        self.name = name
+    _connector: Connector
+    _id: int
+    name: str
 
     def _select(self, *columns: Any, **equal: object) -> sa.Select[Any]:
         return sa.select(*columns).filter_by(study_id=self._id, **equal)

@@ -107,7 +107,7 @@ def test_who_has_lost_the_lease_records_no_checkpoint(
     files: RunFiles, store: StudyStore, folder: Path
 ) -> None:
     files.save(b"mine", 1)
-    store.release(files._lease)
+    store.release(files.lease)
     assert store.acquire("trial/0", owner="other") is not None
     with pytest.raises(LeaseLost):
         files.save(b"late", 2)
