@@ -24,11 +24,20 @@ from nas_attn.errors import StorageError
 from nas_attn.recipe.purposes import PURPOSES, SEARCH
 from nas_attn.recipe.tables import Costs
 from nas_attn.space.placement import Placement
-from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector
 from nas_attn.storage.outages import repeatable
 from nas_attn.storage.records import CandidateRow, Score, Session, SplitReading, StoredScore
 from nas_attn.storage.rows import Lease, Run, read_all
+from nas_attn.storage.tables import (
+    CandidateTable,
+    CheckpointTable,
+    DocumentTable,
+    RunTable,
+    ScoreTable,
+    SessionTable,
+    StudyTable,
+    TestReadingTable,
+)
 from nas_attn.storage.work import WAITING, Leases, RunQueue, StudyPart, WorkerBook, given
 
 # Optuna's own tables: its storage takes longer to load than the query to run.
@@ -40,9 +49,6 @@ TOLD_VALUES = sql_text(
 )
 # of a candidate
 FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
-
-
-_document = tables.DocumentTable
 
 
 @dataclass(eq=False)
@@ -80,16 +86,16 @@ class Documents(StudyPart):
     @repeatable
     def all(self) -> dict[str, str]:
         """Name -> document, by name."""
-        columns = (_document.name, _document.content)
-        query = self._select(*columns, kind=self._kind).order_by(_document.name)
+        columns = (DocumentTable.name, DocumentTable.content)
+        query = self._select(*columns, kind=self._kind).order_by(DocumentTable.name)
         with self._connector.read() as connection:
             return dict(connection.execute(query).all())
 
     def _new(self, name: str, content: str) -> Any:
-        return self._insert(_document, kind=self._kind, name=name, content=content)
+        return self._insert(DocumentTable, kind=self._kind, name=name, content=content)
 
     def _content(self, name: str) -> Any:
-        return self._select(_document.content, kind=self._kind, name=name)
+        return self._select(DocumentTable.content, kind=self._kind, name=name)
 
 
 class StudyStore(Leases):
@@ -110,9 +116,7 @@ class StudyStore(Leases):
     `tests/storage/test_storage_contract.py` holds it for SQLite and PostgreSQL.
     """
 
-    def __init__(
-        self, connector: Connector, row: tables.StudyTable, versions: Mapping[str, str]
-    ) -> None:
+    def __init__(self, connector: Connector, row: StudyTable, versions: Mapping[str, str]) -> None:
         """`versions`: library -> version at creation, as in the row."""
         super().__init__(connector, row.id, row.name)
         # the recipe as JSON, frozen at creation
@@ -144,7 +148,7 @@ class StudyStore(Leases):
 
     @property
     @repeatable
-    def settings(self) -> tables.StudyTable:
+    def settings(self) -> StudyTable:
         """The study's row as it is now."""
         with self._connector.read() as connection:
             return self._row(connection)
@@ -157,10 +161,10 @@ class StudyStore(Leases):
     @repeatable
     def set(self, /, **columns: str | float | None) -> None:
         """Changes settings of the study, or its sites."""
-        self._connector.execute(update(tables.StudyTable).filter_by(id=self._id).values(columns))
+        self._connector.execute(update(StudyTable).filter_by(id=self._id).values(columns))
 
-    def _row(self, connection: Connection) -> tables.StudyTable:
-        row = orm.Session(connection).get(tables.StudyTable, self._id)
+    def _row(self, connection: Connection) -> StudyTable:
+        row = orm.Session(connection).get(StudyTable, self._id)
         if row is None:
             raise StorageError(f"study '{self.name}' has been deleted from '{self._connector}'")
         return row
@@ -184,7 +188,7 @@ class StudyStore(Leases):
         """Pins the study to a latency device, unless it is pinned already. Returns the pinned
         device.
         """
-        unpinned = update(tables.StudyTable).filter_by(id=self._id, fingerprint=None)
+        unpinned = update(StudyTable).filter_by(id=self._id, fingerprint=None)
         self._connector.execute(unpinned.values(fingerprint=fingerprint))
         return str(self.fingerprint)
 
@@ -197,9 +201,9 @@ class StudyStore(Leases):
             fingerprint: the new device, as the study keeps it.
             again: keys of scored candidates that lack a latency now; they run until they have one.
         """
-        pinned = update(tables.StudyTable).filter_by(id=self._id)
-        scored = self._update(tables.CandidateTable, state="scored")
-        lacking = scored.where(tables.CandidateTable.key.in_(again))
+        pinned = update(StudyTable).filter_by(id=self._id)
+        scored = self._update(CandidateTable, state="scored")
+        lacking = scored.where(CandidateTable.key.in_(again))
         self._connector.execute(
             pinned.values(fingerprint=fingerprint), lacking.values(state="running")
         )
@@ -208,11 +212,11 @@ class StudyStore(Leases):
     def state(self) -> str:
         """A text that changes whenever there are new results."""
         columns = (
-            tables.CandidateTable.state,
-            tables.RunTable.state,
-            tables.ScoreTable.purpose,
-            tables.SessionTable.study_id,
-            tables.TestReadingTable.study_id,
+            CandidateTable.state,
+            RunTable.state,
+            ScoreTable.purpose,
+            SessionTable.study_id,
+            TestReadingTable.study_id,
         )
         parts = []
         with self._connector.read() as connection:
@@ -248,7 +252,7 @@ class StudyStore(Leases):
             LeaseLost: another worker has taken over; nothing is written.
         """
         new = self._insert(
-            tables.CandidateTable,
+            CandidateTable,
             key=key,
             placement=str(placement),
             trial=trial,
@@ -273,16 +277,17 @@ class StudyStore(Leases):
         return self._candidates()
 
     def _candidates(self, **which: str) -> list[CandidateRow]:
-        candidate = tables.CandidateTable
-        query = self._select(candidate, **which)
-        return self._connector.rows(CandidateRow, query.order_by(candidate.trial, candidate.key))
+        query = self._select(CandidateTable, **which)
+        return self._connector.rows(
+            CandidateRow, query.order_by(CandidateTable.trial, CandidateTable.key)
+        )
 
     @repeatable
     def set_cost(self, key: str, cost: Costs, lease: Lease) -> None:
         """Stores a candidate's cost. Raises LeaseLost: another worker has taken over; nothing is
         written.
         """
-        of_candidate = self._update(tables.CandidateTable, key=key)
+        of_candidate = self._update(CandidateTable, key=key)
         with self._fenced(lease) as connection:
             connection.execute(of_candidate.values(costs=json.dumps(dict(cost))))
 
@@ -304,12 +309,10 @@ class StudyStore(Leases):
             LeaseLost: another worker has taken over; nothing is written.
         """
         assert state in FINAL_STATES
-        running = self._update(tables.CandidateTable, key=key, state="running")
+        running = self._update(CandidateTable, key=key, state="running")
         # one that was measured again ended before
-        ended_at = func.coalesce(tables.CandidateTable.finished_at, self._connector.clock)
-        waiting = self._update(
-            tables.RunTable, key=key, state=WAITING, protocol=SEARCH, purpose=SEARCH
-        )
+        ended_at = func.coalesce(CandidateTable.finished_at, self._connector.clock)
+        waiting = self._update(RunTable, key=key, state=WAITING, protocol=SEARCH, purpose=SEARCH)
         with self._fenced(lease) as connection:
             ended = connection.execute(
                 running.values(state=state, reason=reason, finished_at=ended_at)
@@ -325,7 +328,7 @@ class StudyStore(Leases):
         """
         assert run.purpose in PURPOSES
         assert run.seed == score.seed
-        columns = tables.ScoreTable.__table__.c
+        columns = ScoreTable.__table__.c
         # other fields are in the metrics, or only the queue's
         both = {**asdict(run), **asdict(score)}
         row = {name: value for name, value in both.items() if name in columns}
@@ -335,8 +338,8 @@ class StudyStore(Leases):
             "recorded_at": self._connector.clock,
         }
         with self._fenced(lease) as connection:
-            new = self._insert(tables.ScoreTable, **row)
-            identity = list(tables.ScoreTable.__table__.primary_key)
+            new = self._insert(ScoreTable, **row)
+            identity = list(ScoreTable.__table__.primary_key)
             connection.execute(new.on_conflict_do_update(index_elements=identity, set_=row))
 
     @repeatable
@@ -358,22 +361,20 @@ class StudyStore(Leases):
             with_correct: whether they have which images were right.
             with_answers: whether they have the task's results per image.
         """
-        score = tables.ScoreTable
         wanted = {"correct": with_correct, "answers": with_answers}
-        columns = [column for column in score.__table__.c if wanted.get(column.name, True)]
+        columns = [column for column in ScoreTable.__table__.c if wanted.get(column.name, True)]
         query = self._select(*columns, **given(key=key, protocol=protocol, rung=rung))
-        order = (score.key, score.protocol, score.seed, score.backbone, score.rung)
-        return self._connector.rows(StoredScore, query.order_by(*order), within="score")
+        ordered = query.order_by(*ScoreTable.__table__.primary_key)
+        return self._connector.rows(StoredScore, ordered, within="score")
 
     @repeatable
     def run_times(self, key: str | None = None) -> list[tuple[int, float]]:
         """(epochs, seconds of training and scoring) of each run that was trained as the search
         does; of one network, or of all.
         """
-        score = tables.ScoreTable
-        columns = (func.max(score.epochs), func.sum(score.wall_s))
+        columns = (func.max(ScoreTable.epochs), func.sum(ScoreTable.wall_s))
         query = self._select(*columns, protocol=SEARCH, **given(key=key))
-        by_run = query.group_by(score.key, score.seed, score.backbone)
+        by_run = query.group_by(ScoreTable.key, ScoreTable.seed, ScoreTable.backbone)
         with self._connector.read() as connection:
             return list(connection.execute(by_run))
 
@@ -393,7 +394,7 @@ class StudyStore(Leases):
         }
         written = {"owner": owner, "recorded_at": self._connector.clock}
         with self._connector.write() as connection:
-            self._add_once(connection, tables.SessionTable, row, written)
+            self._add_once(connection, SessionTable, row, written)
 
     def _add_once(
         self, connection: Connection, table: Any, row: Mapping[str, Any], written: Mapping[str, Any]
@@ -414,11 +415,12 @@ class StudyStore(Leases):
         """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of
         all others.
         """
-        session = tables.SessionTable
-        query = self._select(session.document).order_by(session.started_at, session.id)
+        query = self._select(SessionTable.document).order_by(
+            SessionTable.started_at, SessionTable.id
+        )
         with self._connector.read() as connection:
             pinned = self._row(connection).fingerprint
-            if connection.scalar(self._select(func.count(session.id))) != len(self._sessions):
+            if connection.scalar(self._select(func.count(SessionTable.id))) != len(self._sessions):
                 self._sessions = read_all(Json[Session], connection.scalars(query))
         return [
             one
@@ -452,31 +454,30 @@ class StudyStore(Leases):
         }
         with self._fenced(lease) as connection:
             written = {"created_at": self._connector.clock}
-            self._add_once(connection, tables.CheckpointTable, row, written)
+            self._add_once(connection, CheckpointTable, row, written)
 
     @repeatable
-    def checkpoints(self, run: str) -> list[tables.CheckpointTable]:
+    def checkpoints(self, run: str) -> list[CheckpointTable]:
         """A run's checkpoints, the newest first."""
         return self._checkpoints(run=run)
 
     @repeatable
-    def all_checkpoints(self) -> dict[str, list[tables.CheckpointTable]]:
+    def all_checkpoints(self) -> dict[str, list[CheckpointTable]]:
         """Name -> checkpoints or weights of that name, the newest first."""
-        by_run: defaultdict[str, list[tables.CheckpointTable]] = defaultdict(list)
+        by_run: defaultdict[str, list[CheckpointTable]] = defaultdict(list)
         for row in self._checkpoints():
             by_run[row.run].append(row)
         return dict(by_run)
 
-    def _checkpoints(self, **which: str) -> list[tables.CheckpointTable]:
-        table = tables.CheckpointTable
-        query = self._select(table, **which).order_by(table.id.desc())
+    def _checkpoints(self, **which: str) -> list[CheckpointTable]:
+        query = self._select(CheckpointTable, **which).order_by(CheckpointTable.id.desc())
         with self._connector.read() as connection:
             return list(orm.Session(connection).scalars(query))
 
     @repeatable
-    def drop_checkpoint(self, row: tables.CheckpointTable) -> None:
+    def drop_checkpoint(self, row: CheckpointTable) -> None:
         """Deletes a checkpoint's row; the caller deletes its artifact."""
-        mine = delete(tables.CheckpointTable).filter_by(study_id=self._id, id=row.id)
+        mine = delete(CheckpointTable).filter_by(study_id=self._id, id=row.id)
         self._connector.execute(mine)
 
     @repeatable
@@ -484,11 +485,10 @@ class StudyStore(Leases):
         """Logs, before the test split is read, that it is read and for what; once for each."""
         with self._connector.write() as connection:
             read_at = {"read_at": self._connector.clock}
-            self._add_once(connection, tables.TestReadingTable, {"reason": reason}, read_at)
+            self._add_once(connection, TestReadingTable, {"reason": reason}, read_at)
 
     @repeatable
     def test_readings(self) -> list[SplitReading]:
         """Every use of the test split, the oldest first."""
-        reading = tables.TestReadingTable
-        query = self._select(reading).order_by(reading.id)
+        query = self._select(TestReadingTable).order_by(TestReadingTable.id)
         return self._connector.rows(SplitReading, query)

@@ -16,10 +16,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from nas_attn.errors import LeaseLost, OperationError
-from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector
 from nas_attn.storage.outages import repeatable
 from nas_attn.storage.rows import Lease, Run, RunRow, WorkerRow
+from nas_attn.storage.tables import (
+    Base,
+    LeaseTable,
+    RunTable,
+    WorkerTable,
+)
 from nas_attn.system.processes import is_dead
 from nas_attn.system.waiting import Interrupted
 
@@ -27,10 +32,6 @@ from nas_attn.system.waiting import Interrupted
 SILENT_S = 60.0
 # least change of a worker's row by a sign of life, if the clock has not advanced
 TICK_S = 0.001
-
-_lease = tables.LeaseTable
-_run = tables.RunTable
-_worker = tables.WorkerTable
 
 
 def given(**values: object) -> dict[str, object]:
@@ -49,10 +50,10 @@ class StudyPart:
     def _select(self, *columns: Any, **equal: object) -> sa.Select[Any]:
         return sa.select(*columns).filter_by(study_id=self._id, **equal)
 
-    def _update(self, table: type[tables.Base], **equal: object) -> sa.Update:
+    def _update(self, table: type[Base], **equal: object) -> sa.Update:
         return sa.update(table).filter_by(study_id=self._id, **equal)
 
-    def _insert(self, table: type[tables.Base], **values: object) -> Any:
+    def _insert(self, table: type[Base], **values: object) -> Any:
         return self._connector.insert(table).values(study_id=self._id, **values)
 
     @contextmanager
@@ -61,7 +62,7 @@ class StudyPart:
         the end.
         """
         with self._connector.write() as connection:
-            row = self._select(_lease.number, **asdict(lease), released=False)
+            row = self._select(LeaseTable.number, **asdict(lease), released=False)
             if connection.scalar(row.with_for_update()) is None:
                 raise LeaseLost(
                     f"study '{self.name}': '{lease.resource}' has been taken over by another worker"
@@ -82,8 +83,8 @@ class Leases(StudyPart):
         """Takes a resource that is free, or whose holder is gone; None while another worker holds
         it. A holder that asks again gets what it has.
         """
-        free = self._insert(_lease, resource=resource, owner="", number=0, released=True)
-        query = self._select(_lease, resource=resource).with_for_update()
+        free = self._insert(LeaseTable, resource=resource, owner="", number=0, released=True)
+        query = self._select(LeaseTable, resource=resource).with_for_update()
         with self._connector.write() as connection:
             connection.execute(free.on_conflict_do_nothing())
             there = connection.execute(query).one()
@@ -92,14 +93,14 @@ class Leases(StudyPart):
             if not there.released and not self._is_gone(connection, there):
                 return None
             lease = Lease(resource, owner, there.number + 1)
-            taken = self._update(_lease, resource=resource)
+            taken = self._update(LeaseTable, resource=resource)
             connection.execute(taken.values(owner=owner, number=lease.number, released=False))
         return lease
 
     @repeatable
     def release(self, lease: Lease) -> None:
         """Gives a resource back; does nothing if the lease is no longer held."""
-        held = self._update(_lease, **asdict(lease), released=False)
+        held = self._update(LeaseTable, **asdict(lease), released=False)
         self._connector.execute(held.values(released=True))
 
     @contextmanager
@@ -133,7 +134,7 @@ class Leases(StudyPart):
 
     @repeatable
     def _not_given_back(self) -> list[tuple[Lease, bool]]:
-        query = self._select(_lease, released=False).order_by(_lease.resource)
+        query = self._select(LeaseTable, released=False).order_by(LeaseTable.resource)
         with self._connector.read() as connection:
             return [
                 (Lease(row.resource, row.owner, row.number), self._is_gone(connection, row))
@@ -142,7 +143,7 @@ class Leases(StudyPart):
 
     def _is_gone(self, connection: sa.Connection, lease: sa.Row[Any]) -> bool:
         """Whether a lease's holder works no more, as far as this process can know."""
-        of_owner = self._select(_worker.seen_at, _worker.left_at, owner=lease.owner)
+        of_owner = self._select(WorkerTable.seen_at, WorkerTable.left_at, owner=lease.owner)
         worker = connection.execute(of_owner).one_or_none()
         if is_dead(lease.owner, local=self.is_local) or (worker and worker.left_at is not None):
             return True
@@ -177,10 +178,10 @@ class RunQueue(StudyPart):
         statements = []
         for run in runs:
             row = {**asdict(run), "placement": str(run.placement)}
-            new = self._insert(_run, **entered, **row)
-            more = sa.and_(_run.state == WAITING, _run.priority < run.priority)
+            new = self._insert(RunTable, **entered, **row)
+            more = sa.and_(RunTable.state == WAITING, RunTable.priority < run.priority)
             wanted = {name: new.excluded[name] for name in CHANGED}
-            again = sa.or_(more, _run.state == "withdrawn")
+            again = sa.or_(more, RunTable.state == "withdrawn")
             statements.append(
                 new.on_conflict_do_update(index_elements=identity, set_=wanted, where=again)
             )
@@ -203,7 +204,7 @@ class RunQueue(StudyPart):
             key: of their network; None: of all.
             protocol: by which they are trained; None: by any.
         """
-        of_purposes = sa.true() if purposes is None else _run.purpose.in_(purposes)
+        of_purposes = sa.true() if purposes is None else RunTable.purpose.in_(purposes)
         return self._read(of_purposes, **given(state=state, key=key, protocol=protocol))
 
     @repeatable
@@ -211,14 +212,14 @@ class RunQueue(StudyPart):
         return self._read(sa.true(), id=number)[0]
 
     def _read(self, which: sa.ColumnElement[bool], **values: object) -> list[RunRow]:
-        query = self._select(_run, **values).where(which)
-        ordered = query.order_by(_run.priority.desc(), _run.id)
+        query = self._select(RunTable, **values).where(which)
+        ordered = query.order_by(RunTable.priority.desc(), RunTable.id)
         return self._connector.rows(RunRow, ordered, within="run")
 
     @repeatable
     def counts(self) -> dict[tuple[str, str], int]:
         """(purpose, state) -> runs."""
-        columns = (_run.purpose, _run.state)
+        columns = (RunTable.purpose, RunTable.state)
         query = self._select(*columns, sa.func.count()).group_by(*columns)
         with self._connector.read() as connection:
             return {(purpose, state): count for purpose, state, count in connection.execute(query)}
@@ -256,14 +257,14 @@ class RunQueue(StudyPart):
     @repeatable
     def again(self, numbers: Collection[int]) -> None:
         """Lets ended runs wait again."""
-        again = self._update(_run).where(_run.id.in_(numbers))
+        again = self._update(RunTable).where(RunTable.id.in_(numbers))
         self._connector.execute(
             again.values(state=WAITING, reason="", attempts=0, finished_at=None)
         )
 
     def _change(self, row: RunRow, lease: Lease, **values: object) -> None:
         with self._fenced(lease) as connection:
-            waiting = self._update(_run, id=row.id, state=WAITING)
+            waiting = self._update(RunTable, id=row.id, state=WAITING)
             connection.execute(waiting.values(values))
 
 
@@ -273,7 +274,7 @@ HAS_LEFT = "left"
 LOST = "lost"
 NO_DEVICE = ""
 """Of a process that trains nothing, but takes runs over, or writes to trackers."""
-TRAINS = _worker.device != NO_DEVICE
+TRAINS = WorkerTable.device != NO_DEVICE
 
 
 class WorkerBook(StudyPart):
@@ -291,16 +292,18 @@ class WorkerBook(StudyPart):
         """
         clock = self._connector.clock
         row = {"device": device, "doing": doing, "waiting": waiting}
-        later = _worker.seen_at + TICK_S
+        later = WorkerTable.seen_at + TICK_S
         changed: dict[str, Any] = {
             **row,
-            "since": sa.case((_worker.doing == doing, _worker.since), else_=clock),
+            "since": sa.case((WorkerTable.doing == doing, WorkerTable.since), else_=clock),
             # the row always changes
             "seen_at": sa.case((clock > later, clock), else_=later),
             "left_at": None,
             "ending": None,
         }
-        new = self._insert(_worker, owner=owner, **row, began_at=clock, since=clock, seen_at=clock)
+        new = self._insert(
+            WorkerTable, owner=owner, **row, began_at=clock, since=clock, seen_at=clock
+        )
         self._connector.execute(
             new.on_conflict_do_update(index_elements=["study_id", "owner"], set_=changed)
         )
@@ -311,7 +314,7 @@ class WorkerBook(StudyPart):
         nothing if that is recorded already.
         """
         assert ending in (HAS_LEFT, LOST)
-        here = self._update(_worker, owner=owner, left_at=None)
+        here = self._update(WorkerTable, owner=owner, left_at=None)
         self._connector.execute(
             here.values(left_at=self._connector.clock, ending=ending, waiting="")
         )
@@ -321,7 +324,7 @@ class WorkerBook(StudyPart):
         """How many workers are here; where none is, how many were when the last one came. At least
         one.
         """
-        query = self._select(_worker.began_at, _worker.left_at).where(TRAINS)
+        query = self._select(WorkerTable.began_at, WorkerTable.left_at).where(TRAINS)
         with self._connector.read() as connection:
             spans = [(row.began_at, row.left_at) for row in connection.execute(query)]
         here = sum(left_at is None for _, left_at in spans)
@@ -335,9 +338,13 @@ class WorkerBook(StudyPart):
         """The workers that are here, the oldest first, killed ones included."""
         now = self._connector.clock
         spans = (
-            (now - _worker.began_at).label("here_s"),
-            (now - _worker.since).label("at_it_s"),
-            sa.case((now > _worker.seen_at, now - _worker.seen_at), else_=0.0).label("silent_s"),
+            (now - WorkerTable.began_at).label("here_s"),
+            (now - WorkerTable.since).label("at_it_s"),
+            sa.case((now > WorkerTable.seen_at, now - WorkerTable.seen_at), else_=0.0).label(
+                "silent_s"
+            ),
         )
-        here = self._select(_worker, left_at=None).add_columns(*spans)
-        return self._connector.rows(WorkerRow, here.order_by(_worker.began_at, _worker.owner))
+        here = self._select(WorkerTable, left_at=None).add_columns(*spans)
+        return self._connector.rows(
+            WorkerRow, here.order_by(WorkerTable.began_at, WorkerTable.owner)
+        )
