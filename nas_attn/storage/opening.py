@@ -213,7 +213,7 @@ def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
 
 def only_study(storage: str) -> str:
     """The name of a database's only study; StudyError if it holds none, or several."""
-    names = [study.name for study in Database(storage, must_exist=True).studies()]
+    names = [study.name for study in Database(storage, must_exist=True).stores()]
     if not names:
         raise StudyError(f"'{shown_url(storage)}' holds no study: start one with `nas-attn search`")
     if len(names) > 1:
