@@ -24,11 +24,10 @@ from nas_attn.system.paths import user_path
 
 WRAPPING = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 """Parts of a parameter's name that torch.compile, FSDP and activation checkpointing insert."""
-COUNTER = "num_batches_tracked"
-"""Last part of the name of a BatchNorm's counter, which may be missing in old and foreign files."""
-EXTRA = "_extra_state"
-"""Last part of the name of a module's state that is not a tensor."""
-UNNEEDED = (COUNTER, EXTRA)
+UNNEEDED = ("num_batches_tracked", "_extra_state")
+"""Last parts of names: a BatchNorm's counter, which may be missing in old and foreign files, and a
+module's state that is not a tensor.
+"""
 AUXILIARY = ("aux", "Aux", "n_averaged")
 """Beginnings of names that are only for training: auxiliary heads, the counter of an average."""
 _SAVE = "torch.save(model.state_dict(), FILE)"

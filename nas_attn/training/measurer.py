@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from statistics import median_high
 
 from pydantic import TypeAdapter
 from torch import Tensor, nn
@@ -167,12 +168,12 @@ class Measurer:
         latencies = estimate(sessions)
         odd = suspicious(latencies, {row.key: row.placement for row in self.store.candidates()})
         again = [key for key in odd if key in keys and latencies[key].sessions < AGAIN]
-        return [*again, *(key for key in wanted if key not in again)]
+        return list(dict.fromkeys([*again, *wanted]))
 
     def bare(self) -> Latency:
         """The bare backbone: the ratio's own reference."""
-        times = sorted(session.reference_ms for session in self.store.sessions())
-        return Latency(1.0, 1.0, 1.0, times[len(times) // 2] if times else math.nan, len(times))
+        times = [session.reference_ms for session in self.store.sessions()]
+        return Latency(1.0, 1.0, 1.0, median_high(times) if times else math.nan, len(times))
 
     def _session(self, group: dict[str, ResolvedPlacement], needed: str = "") -> list[Unmeasurable]:
         """Runs a session. Networks that do not run leave the group and are returned; for the

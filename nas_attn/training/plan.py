@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, astuple, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field
 from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,7 +24,6 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import frozen_recipe, other_backbone
 from nas_attn.recipe.recipe import (
-    BackboneSection,
     DataSection,
     Recipe,
     TrainingSection,
@@ -57,6 +56,8 @@ class Plan:
     build: Build
     # the user's function behind `build`; None: the recipe's backbone
     own_build: Build | None = None
+    # the backbone that placements name instead of the study's; None: the study's
+    other: Choice | None = None
     _resolved: dict[Placement, ResolvedPlacement] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -83,20 +84,19 @@ class Plan:
         """
         return _found_sites(self.bare(0), self.recipe, self.input_shape)
 
-    def bare(self, seed: int, other: Choice | None = None) -> nn.Module:
-        """The bare backbone, or the `other`, with the seed's random weights; torch's global
-        generator keeps its state.
+    def bare(self, seed: int) -> nn.Module:
+        """The bare backbone with the seed's random weights; torch's global generator keeps its
+        state.
         """
-        build = self.like(other).build
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build()
+            return self.build()
 
     def network(
         self, resolved: ResolvedPlacement, seed: int, weights: Mapping[str, Any] | None = None
     ) -> nn.Module:
         """A candidate with the seed's random weights, or with these in its bare backbone."""
-        model = self.bare(seed, resolved.other)
+        model = self.like(resolved.other).bare(seed)
         if weights is not None:
             restore(model, weights)
         with torch.random.fork_rng(devices=[]):
@@ -108,14 +108,15 @@ class Plan:
         plan itself. Where the study's backbone starts from a file of weights, another network
         starts from its published ones, and takes images as these are made for.
         """
-        if other is None:
+        if other in (None, self.other):
             return self
         if other not in self._like:
-            self._like[other] = self._with(other_backbone(self.recipe.backbone, other))
+            self._like[other] = self._with(other)
         return self._like[other]
 
-    def _with(self, backbone: BackboneSection) -> Plan:
+    def _with(self, other: Choice) -> Plan:
         own = self.recipe
+        backbone = other_backbone(own.backbone, other)
         update: dict[str, Any] = {"backbone": backbone}
         for name in ("training", "target"):
             section = getattr(own, name)
@@ -129,9 +130,7 @@ class Plan:
         if size is not None and size != data.section(own).size:
             shape = (shape[0], *height_and_width(size))
         build = partial(backbones.build, recipe.network, input_shape=shape, classes=self.classes)
-        return replace(
-            self, recipe=recipe, input_shape=shape, sites=(), build=build, own_build=None
-        )
+        return Plan(recipe, shape, self.classes, (), self.space, build, other=other)
 
     def shape_of(self, resolved: ResolvedPlacement) -> tuple[int, int, int]:
         """(channels, height, width) of one image of a network: other backbones may take others."""

@@ -93,6 +93,7 @@ class Training:
     # None keeps none
     checkpoints: Checkpoints | None = None
     callbacks: Callbacks = NO_CALLBACKS
+    step: Stepper = field(init=False)
 
     def __post_init__(self) -> None:
         self.section = self.scorer.section
@@ -108,7 +109,6 @@ class Training:
         self.clock = Clock(self.device)
         self.pace = HostPace(self.device)
         self.saved_at = time.monotonic()
-        self.step: Stepper | None = None
         # on the peak, at each step of the training; empty: one cycle for each rung
         self.factors: list[float] = []
         # images of whole epochs since the last rung, and the seconds that they took
@@ -299,7 +299,6 @@ class Training:
 
     def _step(self, x: Tensor, y: Tensor, rate: float) -> None:
         """Trains on one batch; in two halves after memory has run out once."""
-        assert self.step is not None
         try:
             self.step(x, y, rate, self.progress.parts * self.section.accumulate)
             return

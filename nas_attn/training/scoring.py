@@ -59,16 +59,13 @@ class Scorer:
         self.threads = threads
         self.arithmetic = arithmetic or new_arithmetic(section, dataset.task, self.device)
 
-    def score(
-        self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0
-    ) -> Score:
+    def score(self, model: nn.Module, split: Split, *, seed: int = 0, epochs: int = 0) -> Score:
         """Scores a network on a split: its metrics, and which images are right.
 
         Args:
             model: the network, on the trainer's device.
             split: the images.
-            seed: the score's, like the next two.
-            rung: index of the rung.
+            seed: the score's, like the next one.
             epochs: so many it was trained for.
 
         Raises:
@@ -95,7 +92,7 @@ class Scorer:
         wall, device = clock.read()
         return Score(
             seed,
-            rung,
+            0,
             epochs,
             metrics,
             right,

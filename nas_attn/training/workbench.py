@@ -125,9 +125,9 @@ class Benches:
             if recipe.data != now.data or recipe.network != now.network:
                 plan = plan_for(recipe, dataset, build=self.plan.own_build, kept=kept_sites(store))
         else:
-            plan = self.of(protocol).plan
-            dataset = self._dataset(plan.like(other).recipe)
-        made = Workbench(plan, dataset, self.workplace, protocol, other)
+            plan = self.of(protocol).plan.like(other)
+            dataset = self._dataset(plan.recipe)
+        made = Workbench(plan, dataset, self.workplace, protocol)
         self._made[protocol, other] = made
         return made
 
@@ -139,7 +139,7 @@ class Benches:
         reading = data_of(tasks.of(recipe))
         section = reading.section(recipe)
         for bench in self._made.values():
-            same = data_of(bench.task).section(bench.own.recipe) == section
+            same = data_of(bench.task).section(bench.recipe) == section
             if same and bench.dataset is not None:
                 return bench.dataset
         place = self.workplace
@@ -155,23 +155,19 @@ class Workbench:
     backbone, the study's or another one that it is compared with.
     """
 
-    # of the training protocol
+    # of the training protocol and the backbone
     plan: Plan
     # as the backbone takes it; None if an evaluator brings its own
     dataset: Dataset | None
     workplace: Workplace
-    # its name
+    # the training protocol's name
     protocol: str
-    # the other backbone; None: the study's
-    other: Choice | None = None
 
     def __post_init__(self) -> None:
         plan = self.plan
         dataset = self.dataset
         workplace = self.workplace
         recipe = plan.recipe
-        # how this backbone's networks are built and fed
-        self.own = plan.like(self.other)
         self.recipe = recipe
         self.store = workplace.store
         self._artifacts = workplace.artifacts
@@ -179,7 +175,7 @@ class Workbench:
         execution_on(recipe.training, self.device)
         self.task = tasks.of(recipe)
         self.measurer: Measurer | None = None
-        if self.protocol == SEARCH and self.other is None and "latency" in wanted(recipe):
+        if self.protocol == SEARCH and plan.other is None and "latency" in wanted(recipe):
             images = calibration(recipe, dataset)
             self.measurer = Measurer(plan, self.store, workplace.owner, images)
         threads = threads_for(recipe.training, workplace.threads, workers=workplace.workers)
@@ -189,9 +185,7 @@ class Workbench:
         if dataset is not None and evaluator is None:
             bare = plan.bare(0)
             self.arithmetic = study_arithmetic(self.store, recipe, self.protocol, self.device, bare)
-        self._own = StudyTrainer(
-            self.own, dataset, self.store, self.device, threads, self.arithmetic
-        )
+        self._own = StudyTrainer(plan, dataset, self.store, self.device, threads, self.arithmetic)
         self._trainer: StudyTrainer | EvaluatorTrainer = self._own
         if evaluator is not None:
             self._trainer = EvaluatorTrainer(
@@ -270,7 +264,7 @@ class Workbench:
 
             def on_rung(score: Score) -> bool:
                 # only if the network's attention took part in it
-                require_participation(self._trainer.scored(model), resolved, self.own.input_shape)
+                require_participation(self._trainer.scored(model), resolved, self.plan.input_shape)
                 self._keep_labels(self.protocol, run.seed)
                 kept = score.kept
                 if score.rung < self.recipe.training.last_rung:
@@ -346,7 +340,7 @@ class Workbench:
         """Trains one of the study's backbones and keeps it; OperationError if that fails."""
         section = self.recipe.training
         resolved = self.plan.resolved(run.placement)
-        model = self.own.bare(run.seed).to(self.device)
+        model = self.plan.bare(run.seed).to(self.device)
 
         def on_rung(score: Score) -> bool:
             self.store.add_score(run, score, lease=lease)
@@ -402,7 +396,7 @@ class Workbench:
         start = self.recipe.training.start
         # given weights are the same for all of the study's backbones
         if start == "pretrained" and self._weights is None:
-            self._weights = given_weights(self.own)[0]
+            self._weights = given_weights(self.plan)[0]
         elif start == "backbone" and self._kept != backbone:
             self._weights = self._trained_weights(backbone)
             self._kept = backbone
@@ -410,7 +404,7 @@ class Workbench:
 
     def _trained_weights(self, backbone: int) -> Mapping[str, Any]:
         """Weights that the study has trained. Raises BackboneLost: they must be trained first."""
-        name = backbone_name(backbone, backbone_key(self.other))
+        name = backbone_name(backbone, backbone_key(self.plan.other))
         content = self.store.backbones.get(name)
         if not content:
             raise BackboneLost(f"backbone {backbone} is missing: it is trained first")

@@ -32,19 +32,12 @@ class ClassOfImage(Learnt):
         super().add(answer.argmax(1), y)
         self._brier.append(brier(answer, y))
 
-    def predicted(self) -> Tensor:
-        """int64 (images,)."""
-        return torch.cat(self.given)
-
-    def labels(self) -> Tensor:
-        """int64 (images,)."""
-        return torch.cat(self.true)
-
     @override
     def metrics(self, loss: float) -> dict[str, float]:
-        counts = confusion(self.labels(), self.predicted(), self.classes)
-        accuracy = float(self._bits().mean())
-        score = float(torch.stack(self._brier).sum()) / len(self.labels())
+        counts = confusion(torch.cat(self.true), torch.cat(self.given), self.classes)
+        bits = self._bits()
+        accuracy = float(bits.mean())
+        score = float(torch.stack(self._brier).sum()) / len(bits)
         return {"accuracy": accuracy, "loss": loss, "brier": score, **class_metrics(counts)}
 
     @override
@@ -53,10 +46,10 @@ class ClassOfImage(Learnt):
 
     @override
     def answers(self) -> dict[str, Any]:
-        return {"wrong": self.predicted().cpu().numpy()[~self._bits()].tolist()}
+        return {"wrong": torch.cat(self.given).cpu().numpy()[~self._bits()].tolist()}
 
     def _bits(self) -> NDArray[Any]:
-        return (self.predicted() == self.labels()).cpu().numpy()
+        return (torch.cat(self.given) == torch.cat(self.true)).cpu().numpy()
 
 
 def brier(logits: Tensor, y: Tensor) -> Tensor:

@@ -126,8 +126,6 @@ class TaskData:
         """Why there is no test split, with the way out; empty if there is one, or if only an
         evaluator knows.
         """
-        if recipe.data.name == EXTERNAL:
-            return ""
         from nas_attn.data import looks, prepared
 
         found = looks.listed(recipe.data, self.task.labels)
