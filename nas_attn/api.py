@@ -28,7 +28,6 @@ from nas_attn.attachment.own_loop import (
 from nas_attn.attachment.own_loop import parameter_groups as parameter_groups
 from nas_attn.attachment.participation import Participation
 from nas_attn.errors import PlacementError, RecipeError
-from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe, recipe_from
 from nas_attn.recipe.reading import load_space as load_space
 from nas_attn.recipe.recipe import Recipe
@@ -61,7 +60,7 @@ from nas_attn.system.importing import PYTHON
 from nas_attn.system.paths import DEFAULT_URL
 from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.evaluators import EvaluatorRun as EvaluatorRun
-from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.data import reading_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -437,7 +436,7 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
 def _begun(plan: SearchPlan, say: Callable[[str], None]) -> OpenStudy:
     """The study of a search, after it was said what its images are."""
     recipe = plan.recipe
-    inventory = data_of(tasks.of(recipe)).inventory(recipe.data)
+    inventory = reading_of(recipe).inventory(recipe.data)
     if inventory is not None:
         lines = "\n".join(inventory.described())
         say(f"{recipe.data.name}: {lines}")

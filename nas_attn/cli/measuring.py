@@ -189,14 +189,13 @@ def _front_of(study: OpenStudy) -> dict[str, Placement | None]:
 
 def _recipe_plan(context: Context, name: str) -> Plan:
     """How a recipe's networks are built, for the shape and the classes of its data."""
-    from nas_attn.recipe import tasks
     from nas_attn.recipe.reading import load_recipe
     from nas_attn.training.plan import plan_for
-    from nas_attn.training.tasks.data import data_of
+    from nas_attn.training.tasks.data import reading_of
 
     recipe = load_recipe(name)
     check_recipe(name, recipe, trust=context.trust)
-    return plan_for(recipe, data_of(tasks.of(recipe)).load(recipe, device="cpu"))
+    return plan_for(recipe, reading_of(recipe).load(recipe, device="cpu"))
 
 
 def _backbone_plan(backbone: str, shape: str | None) -> Plan:

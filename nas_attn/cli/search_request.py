@@ -56,7 +56,7 @@ from nas_attn.system.wrapping import Line
 from nas_attn.training.images import known_images
 from nas_attn.training.measurer import from_text, machine_text
 from nas_attn.training.plan import wanted
-from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.data import reading_of
 
 # letters: files of 255 hold a study's name, a machine's and a process's
 LONGEST_NAME = 200
@@ -245,7 +245,7 @@ class SearchRequest:
         for other data. `err`: on standard error.
         """
         recipe = self.plan.recipe
-        data = data_of(tasks.of(recipe))
+        data = reading_of(recipe)
         inventory = data.inventory(data.section(recipe))
         lines = [] if inventory is None else inventory.described()
         if lines and not self.effort.context.as_json:

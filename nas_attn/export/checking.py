@@ -18,12 +18,11 @@ from nas_attn.export.card import in_folder, read_card, resolved_of
 from nas_attn.export.formats import FORMATS, Graph, Run, answers_of, running
 from nas_attn.latency.runtime_files import open_onnx
 from nas_attn.model.runs import which_are_right
-from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import is_share
 from nas_attn.training.plan import plan_for
-from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.data import reading_of
 
 SLACK = 1 / 500
 """Share of the images whose result may differ by rounding."""
@@ -205,7 +204,7 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
         section = in_folder(section, root)
     recipe = frozen_recipe(json.dumps(facts["recipe"]), where=f"the card of '{path.name}'")
     recipe = recipe.model_copy(update={"data": section})
-    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+    dataset = reading_of(recipe).load(recipe, device="cpu")
     if dataset is None:
         raise UserError(
             f"'{path}' cannot be checked here: the study's evaluator or trainer reads the images"

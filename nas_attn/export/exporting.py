@@ -32,7 +32,7 @@ from nas_attn.storage.store import StudyStore
 from nas_attn.training.images import compare
 from nas_attn.training.numerics import PLAIN
 from nas_attn.training.plan import Plan, kept_sites, plan_for, protocol_recipe
-from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.data import reading_of
 from nas_attn.training.trainer import Trainer
 
 
@@ -146,7 +146,7 @@ def _trained_network(
 ) -> TrainedNetwork:
     """The network of a run; None: that of the search. `stored`: its score."""
     recipe = protocol_recipe(opened.store, SEARCH if run is None else run.protocol)
-    data = data_of(tasks.of(recipe))
+    data = reading_of(recipe)
     dataset = data.load(recipe, device="cpu")
     compare(opened.store, recipe, dataset)
     plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
@@ -289,7 +289,7 @@ def _data(recipe: Recipe, dataset: Dataset | None, stored: StoredScore | None) -
     if dataset is None:
         return {"section": recipe.data.model_dump(mode="json")}
     return {
-        "section": data_of(tasks.of(recipe)).section(recipe).model_dump(mode="json"),
+        "section": reading_of(recipe).section(recipe).model_dump(mode="json"),
         "digest": dataset.digest,
         # of the images as files; their names may be patients', so they are not in the card
         "images": None if dataset.manifest is None else dataset.manifest.digest,

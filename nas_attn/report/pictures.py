@@ -22,7 +22,6 @@ from nas_attn.attachment.gate_readings import gates
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import DataError, first_line
 from nas_attn.export.kept_weights import searched_run, trained_model
-from nas_attn.recipe import tasks
 from nas_attn.report.columns import named
 from nas_attn.report.html import Maps, ShownImage
 from nas_attn.space.placement import Point, ResolvedPlacement, Site
@@ -32,7 +31,7 @@ from nas_attn.storage.rows import Run
 from nas_attn.training.images import compare
 from nas_attn.training.learnt import answer_of
 from nas_attn.training.plan import study_plan
-from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.data import reading_of
 
 MAPPED_IMAGES = 4
 # places of attention that are shown, the first ones
@@ -97,7 +96,7 @@ def _drawn(opened: OpenStudy, taken: CandidateView, run: Run | None) -> list[lis
 
 def _dataset(opened: OpenStudy) -> Dataset:
     """The study's images. NasAttnError: they are not here, or others."""
-    dataset = data_of(tasks.of(opened.recipe)).load(opened.recipe, device="cpu")
+    dataset = reading_of(opened.recipe).load(opened.recipe, device="cpu")
     compare(opened.store, opened.recipe, dataset)
     if dataset is None:
         raise DataError("nas_attn does not load them")

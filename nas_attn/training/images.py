@@ -18,11 +18,10 @@ from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.inventory import Division, StudyImages
 from nas_attn.data.manifest import Manifest
 from nas_attn.errors import DataError
-from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.task import EXTERNAL
 from nas_attn.storage.store import StudyStore
-from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.data import reading_of
 
 # name under which a study keeps it
 INVENTORY = "inventory"
@@ -81,7 +80,7 @@ def keep_inventory(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -
         return
     # what is wrong with them is told by who reads them
     with suppress(DataError):
-        data = data_of(tasks.of(recipe))
+        data = reading_of(recipe)
         inventory = data.inventory(data.section(recipe))
         if inventory is not None:
             division = None

@@ -20,7 +20,6 @@ from nas_attn.attention.choice import Choice
 from nas_attn.backbones.weight_files import restore
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import BackboneError, RecipeError, StudyError
-from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import frozen_recipe, other_backbone
 from nas_attn.recipe.recipe import (
@@ -36,7 +35,7 @@ from nas_attn.space.search_space import BACKBONE_SITE, SearchSpace, other_of, re
 from nas_attn.storage.records import Latency
 from nas_attn.storage.store import StudyStore
 from nas_attn.training.images import keep_or_compare
-from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.data import reading_of
 
 # builds the bare backbone, randomly initialised from torch's global generator
 Build = Callable[[], nn.Module]
@@ -122,7 +121,7 @@ class Plan:
             section = getattr(own, name)
             if section.weights is not None and backbone != own.backbone:
                 update[name] = section.model_copy(update={"weights": "default"})
-        data = data_of(tasks.of(own))
+        data = reading_of(own)
         update["data"] = data.of_other(own, own.model_copy(update=update))
         recipe = own.model_copy(update=update)
         size = data.section(recipe).size
@@ -260,7 +259,7 @@ def plan_for(
         shape = dataset.input_shape
         classes = len(dataset.classes)
     else:
-        shape, classes = data_of(tasks.of(recipe)).shape_and_classes(recipe)
+        shape, classes = reading_of(recipe).shape_and_classes(recipe)
     return make_plan(recipe, shape, classes, build=build, kept=kept)
 
 
@@ -278,7 +277,7 @@ def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
     kept = kept_sites(store)
     of = kept or plan
     if of is None:
-        dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+        dataset = reading_of(recipe).load(recipe, device="cpu")
         keep_or_compare(store, recipe, dataset)
         plan = plan_for(recipe, dataset)
     elif plan is None or recipe.to_json() != plan.recipe.to_json() or of.sites != plan.sites:

@@ -71,7 +71,7 @@ from nas_attn.training.plan import (
 from nas_attn.training.run import NO_CALLBACKS, Callbacks
 from nas_attn.training.starts import calibration, given_weights, pick_device
 from nas_attn.training.study_trainer import StudyTrainer
-from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.data import reading_of
 
 Stop = Callable[[], bool]
 
@@ -136,10 +136,10 @@ class Benches:
         return self.of(run.protocol, self.of(run.protocol).plan.resolved(run.placement).other)
 
     def _dataset(self, recipe: Recipe) -> Dataset | None:
-        reading = data_of(tasks.of(recipe))
+        reading = reading_of(recipe)
         section = reading.section(recipe)
         for bench in self._made.values():
-            same = data_of(bench.task).section(bench.recipe) == section
+            same = reading_of(bench.recipe).section(bench.recipe) == section
             if same and bench.dataset is not None:
                 return bench.dataset
         place = self.workplace

@@ -20,7 +20,6 @@ from nas_attn.answer.pair_tests import Family, TestedNetwork
 from nas_attn.answer.progress import seconds_per_epoch
 from nas_attn.answer.reading import answer, families, keep_family, unfinished
 from nas_attn.errors import DataError, StudyError
-from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import METRICS
@@ -33,7 +32,7 @@ from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
 from nas_attn.training.plan import Plan, study_plan
-from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.data import reading_of
 
 VALIDATE_PRIORITY = 60
 # blocks of the test that ends a search with a time
@@ -129,7 +128,7 @@ def _finalists(answer: Answer, plan: Plan, asked: ValidationRequest) -> list[Tes
 
 def check_test_split(recipe: Recipe) -> None:
     """Raises DataError if there is no test split to read; says how to add one."""
-    missing = data_of(tasks.of(recipe)).missing_test(recipe)
+    missing = reading_of(recipe).missing_test(recipe)
     if missing:
         raise DataError(missing)
 

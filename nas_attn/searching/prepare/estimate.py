@@ -49,7 +49,7 @@ from nas_attn.training.evaluators import EvaluatorRun, evaluator_of
 from nas_attn.training.numerics import new_arithmetic, threads_for
 from nas_attn.training.plan import session_s
 from nas_attn.training.starts import pick_device
-from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.data import reading_of
 from nas_attn.training.trainer import Trainer
 
 
@@ -286,7 +286,7 @@ def timed_search(plan: SearchPlan, *, workers: int, threads: int | None = None) 
     device = pick_device(plan.device)
     dataset = plan.dataset
     if device.type != "cpu":
-        dataset = data_of(tasks.of(plan.recipe)).load(plan.recipe, device=device)
+        dataset = reading_of(plan.recipe).load(plan.recipe, device=device)
     assert dataset is not None
     images = ImageCounts(len(dataset.train), len(dataset.validation), dataset.divide is not None)
     recipe, guess = with_usual_length(plan.recipe, images.trained)

@@ -8,12 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from nas_attn.data.dataset import Dataset
-from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage.opening import OpenStudy, begun_study
 from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.plan import Build, Plan, plan_for, study_plan
-from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.data import reading_of
 from nas_attn.training.trainer import check_trainings
 
 
@@ -49,7 +48,7 @@ class SearchPlan:
     @cached_property
     def dataset(self) -> Dataset | None:
         """The images; None: an evaluator reads them."""
-        return data_of(tasks.of(self.recipe)).load(self.recipe, device="cpu")
+        return reading_of(self.recipe).load(self.recipe, device="cpu")
 
     @cached_property
     def networks(self) -> Plan:

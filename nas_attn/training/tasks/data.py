@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from nas_attn.data.inventory import Inventory
 from nas_attn.errors import DataError, shorten
+from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.sections import height_and_width
 from nas_attn.recipe.tables import find_data_set
@@ -61,6 +62,11 @@ def data_of(task: Task) -> TaskData:
     """How the images of this task are read."""
     kind: type[TaskData] = task.row.data()
     return kind(task)
+
+
+def reading_of(recipe: Recipe) -> TaskData:
+    """How a recipe's images are read."""
+    return data_of(tasks.of(recipe))
 
 
 @dataclass(frozen=True)
