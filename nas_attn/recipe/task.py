@@ -15,9 +15,6 @@ For example, a task with a depth for each pixel:
         metrics = ("r2", "rmse")
         hints = Hints(backbones="smp:ARCHITECTURE/ENCODER", own_images={"task": "depth"})
 
-        def fits(self, backbone, *, evaluated):
-            return True
-
         def check(self, recipe):
             if recipe.training.loss is not None:
                 raise ValueError("training.loss is not supported for depth: remove it")
@@ -156,19 +153,28 @@ class Task(ABC):
         """Those of its metrics that are lower for better networks."""
         return [name for name in self.metrics if METRICS[name].kind == "loss"]
 
-    @abstractmethod
-    def fits(self, backbone: str, *, evaluated: bool) -> bool:
+    def fits(
+        self,
+        backbone: str,  # noqa: ARG002 - where several tasks have one name, it tells them apart
+        *,
+        evaluated: bool,  # noqa: ARG002 - as before
+    ) -> bool:
         """Whether this is the task of its name for this backbone. `evaluated`: the user's evaluator
         trains and scores, not the task's own trainer.
         """
+        return True
 
     @abstractmethod
     def check(self, recipe: RecipeParts) -> None:
         """Raises a ValueError if the recipe asks for something that this task cannot do."""
 
-    @abstractmethod
-    def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
+    def output(
+        self,
+        classes: int,
+        size: tuple[int, int],  # noqa: ARG002 - masks are as large as their images
+    ) -> tuple[int, ...]:
         """Shape of the logits for one image of this (height, width)."""
+        return (classes,)
 
     @abstractmethod
     def usual_backbone(self, data: str, *, small: bool) -> str:
@@ -183,15 +189,17 @@ class Task(ABC):
         epochs = min(100, max(20, round(600 * 16 / images)))
         return Pace(16, epochs, epochs // 3)
 
-    @abstractmethod
-    def trial_side(self, backbone: str) -> int:
+    def trial_side(
+        self,
+        backbone: str,  # noqa: ARG002 - a detector may take no other
+    ) -> int:
         """Side of the images with which `init` builds a backbone to test it."""
+        return USUAL_SIDE
 
     def input_side(self, backbone: str) -> int:
         """Side of the input that `init` proposes for photographs of usual shape."""
         return self.trial_side(backbone)
 
-    @abstractmethod
     def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
         """Gives the lines of `[data]` about the images' size, and how many are made.
 
@@ -200,6 +208,9 @@ class Task(ABC):
             backbone: name of the network.
             proposed: by what the images are; None: nobody has seen them.
         """
+        if not data.startswith("folder:"):
+            return ""
+        return folder_lines(proposed or InputProposal(self.input_side(backbone), "cut"))
 
 
 def refuse_mixing(task: str, recipe: RecipeParts) -> None:

@@ -8,13 +8,10 @@ from typing import ClassVar
 from typing_extensions import override
 
 from nas_attn.recipe.task import (
-    USUAL_SIDE,
     Hints,
-    InputProposal,
     Pace,
     RecipeParts,
     Task,
-    folder_lines,
 )
 
 # epochs from trained weights: on 575 photographs, EfficientNet-Lite0 reached 87 % in five at 224
@@ -40,16 +37,8 @@ class Classification(Task):
     )
 
     @override
-    def fits(self, backbone: str, *, evaluated: bool) -> bool:
-        return True
-
-    @override
     def check(self, recipe: RecipeParts) -> None:
         """It can do all that a recipe can ask for."""
-
-    @override
-    def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
-        return (classes,)
 
     @override
     def usual_backbone(self, data: str, *, small: bool) -> str:
@@ -73,13 +62,3 @@ class Classification(Task):
             min(200, max(40, round(1200 * 16 / images))),
             tuned=min(60, max(TUNED_EPOCHS, round(100 * 16 / images))),
         )
-
-    @override
-    def trial_side(self, backbone: str) -> int:
-        return USUAL_SIDE
-
-    @override
-    def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
-        if data.startswith("folder:"):
-            return folder_lines(proposed or InputProposal(USUAL_SIDE, "cut"))
-        return ""

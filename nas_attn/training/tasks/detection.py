@@ -60,10 +60,6 @@ clip_norm = 5.0                    # the first steps of a detector have large gr
 """
 
     @override
-    def fits(self, backbone: str, *, evaluated: bool) -> bool:
-        return True
-
-    @override
     def check(self, recipe: RecipeParts) -> None:
         backbone = recipe.backbone.name
         source, colon, _ = backbone.partition(":")
@@ -81,10 +77,6 @@ clip_norm = 5.0                    # the first steps of a detector have large gr
             )
         for setting in _unsupported(recipe):
             raise ValueError(f"{setting} is not supported in detection: remove it")
-
-    @override
-    def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
-        return (classes,)
 
     @override
     def usual_backbone(self, data: str, *, small: bool) -> str:

@@ -11,7 +11,6 @@ from nas_attn.recipe.task import (
     Pace,
     RecipeParts,
     Task,
-    folder_lines,
     refuse_mixing,
 )
 
@@ -32,10 +31,6 @@ class Segmentation(Task):
     )
 
     @override
-    def fits(self, backbone: str, *, evaluated: bool) -> bool:
-        return True
-
-    @override
     def check(self, recipe: RecipeParts) -> None:
         refuse_mixing(self.name, recipe)
 
@@ -52,15 +47,10 @@ class Segmentation(Task):
         return Pace(16, 10, 3) if small else Pace(16, 20, 6)
 
     @override
-    def trial_side(self, backbone: str) -> int:
-        return USUAL_SIDE
-
-    @override
     def input_side(self, backbone: str) -> int:
         return 2 * USUAL_SIDE
 
     @override
     def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
-        if data.startswith("folder:"):
-            return folder_lines(proposed or InputProposal(self.input_side(backbone), "cut"))
-        return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n"
+        made = "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n"
+        return super().data_lines(data, backbone, proposed) or made
