@@ -130,6 +130,8 @@ class Task(ABC):
     """Whether `init` looks at how many images a folder has."""
     normalised: ClassVar[bool] = True
     """Whether a network is fed normalised images; else from 0 to 1."""
+    backbone: ClassVar[str]
+    """What `init` proposes, where it is the same for all data."""
     hints: ClassVar[Hints]
     training_lines: ClassVar[str] = ""
     """Lines of `[training]` that `init` adds to a recipe."""
@@ -164,9 +166,11 @@ class Task(ABC):
         """
         return True
 
-    @abstractmethod
     def check(self, recipe: RecipeParts) -> None:
-        """Raises a ValueError if the recipe asks for something that this task cannot do."""
+        """Raises a ValueError if the recipe asks for something that this task cannot do, as most
+        cannot mix labels.
+        """
+        refuse_mixing(self.name, recipe)
 
     def output(
         self,
@@ -176,9 +180,14 @@ class Task(ABC):
         """Shape of the logits for one image of this (height, width)."""
         return (classes,)
 
-    @abstractmethod
-    def usual_backbone(self, data: str, *, small: bool) -> str:
+    def usual_backbone(
+        self,
+        data: str,  # noqa: ARG002 - small images may take a small network
+        *,
+        small: bool,  # noqa: ARG002 - as before
+    ) -> str:
         """What `init` proposes for these data."""
+        return self.backbone
 
     @abstractmethod
     def pace(self, data: str, *, small: bool) -> Pace:

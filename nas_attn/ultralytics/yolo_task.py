@@ -43,6 +43,7 @@ class UltralyticsDetection(EvaluatedDetection):
     """A detection that ultralytics' trainer trains, on images that it reads itself."""
 
     own_trainer = False
+    backbone = "ultralytics:yolo11n.yaml"
     hints = Hints(
         backbones="ultralytics:NAME.yaml or NAME.pt",
         own_images={"task": "detection", "data": "yolo:PATH.yaml"},
@@ -82,10 +83,6 @@ class UltralyticsDetection(EvaluatedDetection):
                 "ultralytics' trainer needs training.start = 'scratch', or 'pretrained' with"
                 " weights = 'default' for a .pt"
             )
-
-    @override
-    def usual_backbone(self, data: str, *, small: bool) -> str:
-        return f"{DETECTOR_PREFIX}yolo11n.yaml"
 
     @override
     def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:

@@ -45,6 +45,7 @@ class Detection(Task):
     metrics = ("map50_95", "map50")
     conditions = MappingProxyType({"nms": "left out, where it is not part of the network itself"})
     labels = "boxes"
+    backbone = USUAL_DETECTOR
     answer = "boxes"
     normalised = False
     hints = Hints(
@@ -77,10 +78,6 @@ clip_norm = 5.0                    # the first steps of a detector have large gr
             )
         for setting in _unsupported(recipe):
             raise ValueError(f"{setting} is not supported in detection: remove it")
-
-    @override
-    def usual_backbone(self, data: str, *, small: bool) -> str:
-        return USUAL_DETECTOR
 
     @override
     def pace(self, data: str, *, small: bool) -> Pace:

@@ -9,9 +9,7 @@ from nas_attn.recipe.task import (
     Hints,
     InputProposal,
     Pace,
-    RecipeParts,
     Task,
-    refuse_mixing,
 )
 
 
@@ -21,6 +19,7 @@ class Segmentation(Task):
     name = "segmentation"
     metrics = ("mean_iou", "pixel_accuracy", "loss")
     labels = "masks"
+    backbone = "torchvision:lraspp_mobilenet_v3_large"
     paced_by_images = False
     hints = Hints(
         backbones=(
@@ -31,16 +30,8 @@ class Segmentation(Task):
     )
 
     @override
-    def check(self, recipe: RecipeParts) -> None:
-        refuse_mixing(self.name, recipe)
-
-    @override
     def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
         return (classes, *size)
-
-    @override
-    def usual_backbone(self, data: str, *, small: bool) -> str:
-        return "torchvision:lraspp_mobilenet_v3_large"
 
     @override
     def pace(self, data: str, *, small: bool) -> Pace:
