@@ -10,11 +10,10 @@ from nas_attn.answer.arithmetic import pairing, usual_arithmetic
 from nas_attn.answer.fronts import Level, minimised, net, objective_value, survives
 from nas_attn.model.features import is_other
 from nas_attn.recipe.purposes import BACKBONE, SEARCH
-from nas_attn.recipe.recipe import Recipe, lower_is_better
+from nas_attn.recipe.recipe import lower_is_better
 from nas_attn.recipe.tables import is_cost
 from nas_attn.searching.propose.history import Known, weak_values
 from nas_attn.storage.records import CandidateRow
-from nas_attn.storage.store import StudyStore
 from nas_attn.training.workbench import Workbench
 
 # one per objective
@@ -27,12 +26,12 @@ SAME = 1e-9
 
 class RungScores:
     """Candidates' scores at a rung, less what runs of one seed, backbone and arithmetic share.
-    `bench`: of the search, for latencies.
+    `bench`: of the search.
     """
 
-    def __init__(self, store: StudyStore, recipe: Recipe, bench: Workbench) -> None:
-        self._store = store
-        self._recipe = recipe
+    def __init__(self, bench: Workbench) -> None:
+        self._store = bench.store
+        self._recipe = bench.recipe
         self._bench = bench
 
     def known(self) -> dict[int, Known]:
@@ -72,10 +71,9 @@ class RungScores:
             for other, (values, _) in reached.items()
             if not is_other(rows[other].placement)
         }
-        trained = [
-            i for i, objective in enumerate(self._recipe.objectives) if not is_cost(objective)
-        ]
-        seen = [[values[i] for values in peers.values()] for i in trained]
+        columns = zip(*peers.values(), strict=True)
+        by_objective = zip(self._recipe.objectives, columns, strict=False)
+        seen = [column for objective, column in by_objective if not is_cost(objective)]
         if seen and all(max(values) - min(values) <= SAME for values in seen):
             return True
         return survives(peers, key, ETA)
@@ -87,16 +85,17 @@ class RungScores:
         seeds' levels.
         """
         latencies = self._bench.measurer.latencies() if self._bench.measurer else {}
-        values_by_key = {}
-        objectives = self._recipe.objectives
-        for key, (metrics, runs) in self._metrics(rung).items():
-            if key in rows:
-                values = [
+        return {
+            key: (
+                [
                     objective_value(o, metrics, rows[key].cost, latencies.get(key))
-                    for o in objectives
-                ]
-                values_by_key[key] = values, runs
-        return values_by_key
+                    for o in self._recipe.objectives
+                ],
+                runs,
+            )
+            for key, (metrics, runs) in self._metrics(rung).items()
+            if key in rows
+        }
 
     def _metrics(
         self, rung: int, *, purpose: str | None = None
@@ -126,13 +125,11 @@ class RungScores:
         """A scored candidate's objectives by the search's own runs; None until a worker on the
         right machine has measured it.
         """
-        measured = self._bench.measurer is not None
-        if measured:
+        latency = None
+        if self._bench.measurer is not None:
             latency = self._bench.latency(self._bench.plan.resolved(row.placement), [])
-        else:
-            latency = None
-        if measured and latency is None:
-            return None
+            if latency is None:
+                return None
         # Confirmation may have begun when a trial is told late, after its worker died.
         by_key = self._metrics(self._recipe.training.last_rung, purpose=SEARCH)
         metrics, _ = by_key[row.key]

@@ -72,7 +72,7 @@ class Search(TaskSource):
         self.book = worker.opened.book
         self.bench = worker.benches.search
         self.space = self.bench.plan.space
-        self.scores = RungScores(self.store, self.recipe, self.bench)
+        self.scores = RungScores(self.bench)
         search = self.recipe.search
         self.book.study.sampler = self.sampler = DistinctSampler(
             search.sampler,

@@ -46,16 +46,17 @@ class ParetoHalving:
         if not reached or reached[-1] == self._rungs[-1]:
             return False
         name = f"{RUNG_ATTRIBUTE}{reached[-1]}"
-        others = {}
-        for t in trial.study.get_trials(deepcopy=False):
-            if name in t.user_attrs:
-                others[t.number] = t.user_attrs[name]
-        others[trial.number] = trial.user_attrs[name]
+        told = {t.number: t.user_attrs for t in trial.study.get_trials(deepcopy=False)}
+        told[trial.number] = trial.user_attrs
         signs = signs_of(trial.study)
-        costs = dict[str, tuple[float, ...]]()
-        for number, values in others.items():
-            signed = zip(signs, values, strict=True)
-            costs[str(number)] = tuple(math.inf if math.isnan(v) else s * v for s, v in signed)
+        costs = {
+            str(number): tuple(
+                math.inf if math.isnan(value) else sign * value
+                for sign, value in zip(signs, of[name], strict=True)
+            )
+            for number, of in told.items()
+            if name in of
+        }
         return not survives(costs, str(trial.number), self._eta)
 
 

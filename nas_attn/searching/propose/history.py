@@ -48,12 +48,11 @@ def known_of_trials(study: Study) -> dict[int, Known]:
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.COMPLETE:
             known[trial.number] = Known(tuple(trial.values))
-        told = {
-            name: values
+        rungs = {
+            int(name.removeprefix(RUNG_ATTRIBUTE)): values
             for name, values in trial.user_attrs.items()
             if name.startswith(RUNG_ATTRIBUTE)
         }
-        rungs = {int(name.removeprefix(RUNG_ATTRIBUTE)): values for name, values in told.items()}
         if rungs:
             brief[trial.number] = rungs
     return {**weak_values(brief, known), **known}
@@ -72,10 +71,11 @@ def weak_values(
             for index, (early, late) in enumerate(zip(values, full[number].values, strict=True)):
                 if early is not None and late is not None and math.isfinite(late - early):
                     gained.setdefault((rung, index), []).append(late - early)
-    shift = {}
-    for place, gains in gained.items():
-        if len(gains) >= FEWEST_GONE_ON:
-            shift[place] = statistics.median(gains)
+    shift = {
+        place: statistics.median(gains)
+        for place, gains in gained.items()
+        if len(gains) >= FEWEST_GONE_ON
+    }
     result = {}
     for number in brief.keys() - full.keys():
         last = max(brief[number])
@@ -123,8 +123,9 @@ class History:
         others = [t for t in study.get_trials(deepcopy=False) if t.number != number]
         ended = [trial for trial in others if trial.state.is_finished()]
         open_numbers = {trial.number for trial in others} - {trial.number for trial in ended}
-        codes = {trial.number: self._placed(trial) for trial in others}
-        placed = {n: place for n, place in codes.items() if place is not None}
+        placed = {
+            trial.number: place for trial in others if (place := self._placed(trial)) is not None
+        }
         self.tried = set(placed.values())
         self.proposals = sum(
             trial.number < number and bool(trial.params) and FIXED not in trial.system_attrs

@@ -227,10 +227,9 @@ def _unseen(allowed: Allowed, history: History, rng: Generator) -> Placed | None
     """A random untried placement, if possible within the known limits; None if there is none, or
     none is found in a large space.
     """
-    drawn = []
-    for codes in (allowed.random(rng) for _ in range(RANDOM_TRIES)):
-        if codes not in history.tried:
-            drawn.append(codes)
+    drawn = [
+        codes for _ in range(RANDOM_TRIES) if (codes := allowed.random(rng)) not in history.tried
+    ]
     if drawn:
         over = np.zeros(len(drawn))
         for learner, bound in history.bounds:
