@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from typing import Any
 
 from nas_attn.recipe.purposes import CONFIRM, ROUND
 from nas_attn.recipe.recipe import Recipe
@@ -14,37 +14,23 @@ from nas_attn.searching.prepare.taking_over import take_over
 from nas_attn.storage.opening import OpenStudy, create_study, open_study
 from nas_attn.storage.records import Fingerprint
 from nas_attn.system.waiting import ignore
-from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.images import keep_inventory, keep_or_compare
 from nas_attn.training.measurer import to_text
-from nas_attn.training.plan import Build, study_plan
+from nas_attn.training.plan import study_plan
 
 
-def begin(
-    recipe: Recipe,
-    url: str,
-    *,
-    tried: Iterable[str] = (),
-    artifacts: Path | str | None = None,
-    build: Build | None = None,
-    evaluator: Evaluator | None = None,
-) -> OpenStudy:
+def begin(recipe: Recipe, url: str, **asked: Any) -> OpenStudy:
     """Begins a study, or takes up the one with its name, and makes it ready for workers.
 
     Args:
         recipe: what is searched.
         url: of the database.
-        tried: placements that the user names.
-        artifacts: the folder or bucket of checkpoints and weights; None: beside the database.
-        build: makes the backbone, if a function does.
-        evaluator: trains candidates, if a function does.
+        asked: other fields of a `SearchPlan`.
 
     Raises:
         UserError: a recipe or placement is wrong; nothing is written then.
     """
-    plan = SearchPlan(
-        recipe, url, tried=list(tried), artifacts=artifacts, build=build, evaluator=evaluator
-    )
+    plan = SearchPlan(recipe, url, **asked)
     check(plan)
     return create(plan)
 

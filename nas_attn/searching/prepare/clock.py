@@ -116,7 +116,6 @@ def go_on(opened: OpenStudy) -> float | None:
     pause = 0.0
     if not any(worker.works for worker in workers_of(opened)):
         times = [row.created_at for rows in store.all_checkpoints().values() for row in rows]
-        times += [row.finished_at or row.created_at for row in store.candidates()]
         times += [row.finished_at for row in store.queue.rows() if row.finished_at]
         pause = now - max([store.created_at, *times])
     if ends.ends_at + pause <= now:

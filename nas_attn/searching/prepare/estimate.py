@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from torch import nn
 
 from nas_attn.data.dataset import Dataset
@@ -295,8 +294,8 @@ def timed_search(plan: SearchPlan, *, workers: int, threads: int | None = None) 
         dataset,
         plan.networks.bare(0),
         images,
-        device=device,
-        threads=threads_for(recipe.training, threads, workers=workers),
+        workers=workers,
+        threads=threads,
     )
     return TimedSearch(recipe, guess, Speed(epoch_s, workers, session_s(recipe)), images)
 
@@ -307,25 +306,26 @@ def epoch_seconds(
     bare: nn.Module,
     images: ImageCounts,
     *,
-    device: torch.device,
-    threads: int,
+    workers: int,
+    threads: int | None = None,
 ) -> float:
     """Seconds of an epoch and its score, by a few steps of a whole training: short trainings and
     long ones run their steps differently on a GPU.
 
     Args:
         section: the training.
-        dataset: of which a batch is used.
+        dataset: of which a batch is used, on the device of the training.
         bare: the network, which is trained.
         images: to train on, and to score on.
-        device: of the training.
-        threads: intra-op threads of the training.
+        workers: that share the cores.
+        threads: intra-op threads of the training; None: a worker's share of the cores.
     """
+    device = dataset.train.device
     trainer = Trainer(
         section,
         dataset,
         device=device,
-        threads=threads,
+        threads=threads_for(section, threads, workers=workers),
         arithmetic=new_arithmetic(section, dataset.task, device, bare=bare),
     )
     steps = math.ceil(images.trained / section.step_size)

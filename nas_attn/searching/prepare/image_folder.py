@@ -48,7 +48,6 @@ from nas_attn.searching.prepare.estimate import (
 from nas_attn.searching.prepare.fitting import Speed
 from nas_attn.storage.opening import begun_study
 from nas_attn.system.wrapping import Line
-from nas_attn.training.numerics import threads_for
 from nas_attn.training.plan import session_s
 from nas_attn.training.starts import no_weights, pick_device
 from nas_attn.training.tasks.data import input_of
@@ -365,8 +364,7 @@ def _epoch_s(recipe: Recipe, folder: FolderRequest) -> float:
     dataset = Dataset("noise", split, split, names, shape, "", lambda: split)
     published = section.start == "pretrained" and section.weights == "default"
     model = build(recipe.backbone, input_shape=shape, classes=classes, pretrained=published)
-    threads = threads_for(section, workers=folder.workers)
-    return epoch_seconds(section, dataset, model, folder.images, device=device, threads=threads)
+    return epoch_seconds(section, dataset, model, folder.images, workers=folder.workers)
 
 
 # ---------------------------------------------------------------------------------- how it is said
@@ -392,9 +390,29 @@ def folder_lines(
     if search.why_size:
         lines.append(Line(search.why_size))
     if search.whole is not None:
-        lines.append(Line(_shrunk_text(recipe.data.size, search.whole), "shrunk"))
+        # in a training of five epochs with AdamW at a rate of .001, on 575 photographs of five
+        # classes
+        lines.append(
+            Line(
+                f"images of {_pixels(recipe.data.size)} pixels instead of"
+                f" {_pixels(search.whole.recipe.data.size)}, for lack of time. This usually costs"
+                " much: EfficientNet-Lite0 reached 87 % at 224 × 224 and 78 to 79 % at 96 × 96 in"
+                f" five epochs. --time {math.ceil(search.whole.least_s / 60)}m would do for all"
+                " pixels",
+                "shrunk",
+            )
+        )
     if search.no_weights:
-        lines.append(Line(_no_weights_text(search.no_weights), "weights"))
+        # on 900 photographs of five classes
+        lines.append(
+            Line(
+                f"random ones, since {search.no_weights}. Published weights would do far more:"
+                " EfficientNet-Lite0 reached 87 % with them in five epochs, ResNet-8 from random"
+                " weights 64 to 69 % in a search. Let this machine download them once, or name a"
+                " file: --backbone timm:NAME --target FILE",
+                "weights",
+            )
+        )
     lines.append(Line(f"{_target_text(search, search.timed.guess)}{to_change}", "target"))
     lines += time_lines(estimate)
     images = max(1, round(search.timed.images.validated))
@@ -416,28 +434,6 @@ def _pixels(size: InputSize | None) -> str:
     assert size is not None
     height, width = height_and_width(size)
     return f"{height} × {width}"
-
-
-def _shrunk_text(size: InputSize | None, whole: TimedSearch) -> str:
-    """What it costs that images are smaller than those of the weights: in a training of five epochs
-    with AdamW at a rate of .001, on 575 photographs of five classes.
-    """
-    return (
-        f"images of {_pixels(size)} pixels instead of {_pixels(whole.recipe.data.size)}, for lack"
-        " of time. This usually costs much: EfficientNet-Lite0 reached 87 % at 224 × 224 and 78 to"
-        f" 79 % at 96 × 96 in five epochs. --time {math.ceil(whole.least_s / 60)}m would do for all"
-        " pixels"
-    )
-
-
-def _no_weights_text(reason: str) -> str:
-    """What random weights cost, on 900 photographs of five classes."""
-    return (
-        f"random ones, since {reason}. Published weights would do far more: EfficientNet-Lite0"
-        " reached 87 % with them in five epochs, ResNet-8 from random weights 64 to 69 % in a"
-        " search. Let this machine download them once, or name a file:"
-        " --backbone timm:NAME --target FILE"
-    )
 
 
 def _target_text(search: FolderSearch, guess: int | None) -> str:

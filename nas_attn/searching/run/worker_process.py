@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nas_attn.errors import StudyError
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.environment import STORAGE, WORKER, take_worker_settings
 from nas_attn.system.importing import trusts
@@ -55,15 +54,6 @@ def start_worker(opened: OpenStudy, told: Told, **options: Any) -> subprocess.Po
 
 
 def told() -> Told | None:
-    """What this process was told, once; None if a person started it; StudyError if the variable
-    holds something else.
-    """
+    """What this process was told, once; None if a person started it."""
     text = take_worker_settings()
-    if text is None:
-        return None
-    try:
-        return Told(**json.loads(text))
-    except (ValueError, TypeError):
-        raise StudyError(
-            f"{WORKER} holds no settings of a worker: remove it from the environment"
-        ) from None
+    return None if text is None else Told(**json.loads(text))
