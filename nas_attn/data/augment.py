@@ -395,7 +395,14 @@ def _made(step: Augment, made_for: TransformedImages) -> Callable[..., Any]:
         make = _find(step.name)
         _complete(arguments, inspect.signature(make).parameters, step.name, made_for)
     with _named(f"'{step.name}' cannot be made"):
-        return make(**arguments)  # type: ignore[no-any-return]
+        transform = make(**arguments)
+    if type(transform).__module__.partition(".")[0] == "albumentations":
+        raise DataError(
+            f"training.augment: '{step.name}' gives a transform of albumentations, which takes"
+            " arrays by name: name one of torchvision's (transforms.v2), or return a function of an"
+            " image, a tensor (C, H, W)"
+        )
+    return transform  # type: ignore[no-any-return]
 
 
 def _complete(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nas_attn.data.augment import Transformed, seeded
+from nas_attn.data.augment import Transformed, TransformedImages, named_steps, seeded
 from nas_attn.data.pixels import Images
+from nas_attn.errors import DataError
+from nas_attn.recipe.protocol import Augment
 
 
 def test_the_generators_of_gpus_are_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +52,23 @@ def test_a_transform_in_the_training_process_leaves_dropout_its_generator() -> N
 
 def _noisy(image: torch.Tensor) -> torch.Tensor:
     return image + torch.randint(0, 9, image.shape, dtype=torch.uint8)
+
+
+class _Flip:
+    """As a transform of albumentations, which is not installed here."""
+
+    def __call__(self, *, image: object) -> object:
+        return {"image": image}
+
+
+_Flip.__module__ = "albumentations.augmentations.geometric"
+
+
+def flip() -> _Flip:
+    return _Flip()
+
+
+def test_a_transform_that_takes_arrays_by_name_is_refused_with_the_way_out() -> None:
+    made_for = TransformedImages(10, (32, 32), masked=False, mean=(0.5,))
+    with pytest.raises(DataError, match=r"albumentations, .* torchvision's"):
+        named_steps([Augment(name=f"{__name__}:flip")], made_for)
