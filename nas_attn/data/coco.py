@@ -186,22 +186,27 @@ def read(kind: Kind, section: DataSection) -> Samples:
         f"{several(len(bare), 'image')} without a box ({few(bare)}): they count as images that show"
         " none of the classes"
     )
+    remarks = [Remark("without_boxes", said)] if bare and of_boxes else []
+    trained = [source.image for split, source in rows if split == "train"]
+    twice = [below(path, root) for path, count in Counter(trained).items() if count > 1]
+    if twice:
+        said = f"{several(len(twice), 'file')} twice, under two image ids ({few(twice)}): "
+        remarks.append(Remark("two_ids", said + "better give each file one id"))
     targets = np.zeros((len(rows), len(classes)), np.float32)
     for row, own in zip(targets, boxes, strict=True):
         row[np.abs(own[:, 0]).astype(int) - 1] = 1
     names = list(classes.values())
     paths = [source.image for _, source in rows]
-    trained = [source.image for split, source in rows if split == "train"]
     named = set(map(os.path.realpath, paths))
     return Samples.listed(
         root,
         names,
         rows,
         # two images of one file stay together
-        groups=np.array(list(map(str, paths))) if len({*trained}) < len(trained) else None,
+        groups=np.array(list(map(str, paths))) if twice else None,
         boxes=box_table(boxes) if of_boxes else None,
         targets=None if of_boxes else targets,
-        remarks=[Remark("without_boxes", said)] if bare and of_boxes else (),
+        remarks=remarks,
         about=[] if of_boxes else about_targets(kind, names, targets),
         left_out={
             "that no annotations name": [
