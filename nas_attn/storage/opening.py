@@ -145,7 +145,7 @@ def check_place(recipe: Recipe, url: str, *, artifacts: Path | str | None = None
 def _checked(recipe: Recipe, database: Database, place: str) -> str | None:
     """The stored recipe of the study of this name, if it is the same but for the order of its keys
     and what the study found; None: there is no study. Raises StudyError: the name is taken, or the
-    bucket of its artifacts cannot be used.
+    folder or the bucket of its artifacts cannot be used.
     """
     there = database.look(recipe.name)
     if there is not None:
@@ -158,6 +158,8 @@ def _checked(recipe: Recipe, database: Database, place: str) -> str | None:
         raise _not_ours(database, recipe.name)
     if place.startswith(SCHEME):
         BucketArtifacts(place).check()
+    folder = artifacts_folder(database, place)
+    _ready(next(one for one in (folder, *folder.parents) if one.exists()), make=False)
     return None
 
 
