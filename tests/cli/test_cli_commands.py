@@ -1,9 +1,5 @@
 """What the commands print, in words and as JSON."""
 
-import os
-import pty
-import select
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -276,53 +272,6 @@ def test_init_says_how_a_folder_is_named(
     monkeypatch.chdir(tmp_path)
     photographs(tmp_path / "cats", of_each=2)
     assert "folder:cats" in nas("init", "--data", "cats").error
-
-
-# a process at a terminal; test_cli_folds.py answers there, too
-@pytest.mark.slow
-@pytest.mark.parametrize(("trials", "status"), [("9", 0), ("many", 2)])
-def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> None:
-    answers = {
-        "Data set": "cifar10",
-        "Backbone": "",
-        "How": "",
-        "Search space": "ela",
-        "Candidates": trials,
-        "Largest": "",
-    }
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [*PROGRAM, "init", "asked.toml"],
-        cwd=tmp_path,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-    )
-    os.close(slave)
-    seen, waiting = "", dict(answers)
-    while select.select([master], [], [], 240)[0]:
-        try:
-            seen += os.read(master, 4096).decode()
-        except OSError:  # the other end is closed
-            break
-        question = next(iter(waiting), None)
-        if question and question in seen and seen.rstrip(" ").endswith("]:"):
-            os.write(master, f"{waiting.pop(question)}\n".encode())
-            seen = ""
-    os.close(master)
-    assert process.wait(timeout=240) == status, seen
-    if status:
-        assert "'many'" in seen.partition("error: ")[2]
-        assert not (tmp_path / "asked.toml").exists()
-    else:
-        recipe = load_recipe(str(tmp_path / "asked.toml"))
-        assert (recipe.data.name, recipe.backbone.name, recipe.search.trials) == (
-            "cifar10",
-            "resnet20",
-            9,
-        )
-        assert recipe.space.name == "ela"
 
 
 def test_latency_compares_placements_and_other_backbones(nas) -> None:
