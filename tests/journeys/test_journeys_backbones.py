@@ -91,7 +91,7 @@ REFUSED = """
     timm/crossvit timm/deepseek_vit timm/deit timm/eva timm/gemma4_vit timm/hiera timm/hieradet_sam2
     timm/levit timm/mlp_mixer timm/mvitv2 timm/naflexvit timm/nest timm/pit timm/pvt_v2 timm/qwen3_vit
     timm/sequencer timm/swin_transformer timm/swin_transformer_v2 timm/swin_transformer_v2_cr timm/tnt
-    timm/twins timm/vision_transformer timm/vision_transformer_hybrid timm/vision_transformer_relpos
+    timm/vision_transformer timm/vision_transformer_hybrid timm/vision_transformer_relpos
     timm/vision_transformer_sam timm/volo timm/xcit
 """
 """Families that cannot be searched."""
