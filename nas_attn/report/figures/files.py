@@ -16,7 +16,7 @@ from nas_attn.system.paths import user_path, whole_file
 
 FIGURE_FORMATS = ("svg", "pdf", "png")
 # Plotly's names within an SVG: new ones in each drawing
-OWN_NAME = re.compile(rb"\b(defs-|trace)[0-9a-f]{6,}\b")
+OWN_NAME = re.compile(rb"\b((?:top)?defs-|trace|legend|clip)[0-9a-f]{6}")
 
 
 def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) -> list[Path]:
