@@ -11,9 +11,7 @@ import pytest
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
-from nas_attn.space.placement import BARE
 from nas_attn.storage.opening import OpenStudy
-from nas_attn.storage.rows import Run
 from nas_attn.training.plan import bare_seeds, candidate_seeds
 
 CHANGES = {
@@ -57,25 +55,6 @@ def test_candidates_run_on_the_bare_networks_seeds_and_each_is_confirmed_on_othe
     assert sorted(searched[0]) == [0, 1], "the bare backbone's"
     assert len(confirmed) > 2
     assert set(map(tuple, confirmed.values())) == {(2,)}
-
-
-# a search of twelve as above, begun by an earlier version
-@pytest.mark.slow
-def test_a_study_that_began_in_another_order_goes_on_in_it(table: Path) -> None:
-    opened = begun()
-    # as an earlier version gave a candidate its second seed
-    beyond = Run("0123456789abcdef", BARE, 2)
-    opened.store.queue.want([beyond])
-    (row,) = opened.store.queue.rows(key=beyond.key)
-    lease = opened.store.acquire(row.resource, owner="earlier")
-    assert lease is not None
-    opened.store.queue.finish(row, "done", "", lease)
-    search(opened)
-    searched = seeds_of(opened, "search")
-    assert sorted(searched.pop(0)) == [0, 1], "the bare backbone's"
-    assert {trial: (trial % 2, trial % 2 + 1) for trial in searched} == {
-        trial: tuple(seeds) for trial, seeds in searched.items()
-    }
 
 
 @pytest.mark.parametrize(("seeds", "backbones"), list(product(range(1, 5), range(1, 5))))
