@@ -159,7 +159,8 @@ def _checked(recipe: Recipe, database: Database, place: str) -> str | None:
     if place.startswith(SCHEME):
         BucketArtifacts(place).check()
     folder = artifacts_folder(database, place)
-    _ready(next(one for one in (folder, *folder.parents) if one.exists()), make=False)
+    if not _is_writable(next(one for one in (folder, *folder.parents) if one.exists())):
+        raise _unusable(folder)
     return None
 
 
@@ -267,11 +268,19 @@ def _ready(folder: Path, *, make: bool = True) -> None:
     if make:
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-        raise StudyError(
-            f"the artifacts folder '{shorten(str(folder))}' does not exist or cannot be written:"
-            " create it"
-        )
+    if not _is_writable(folder):
+        raise _unusable(folder)
+
+
+def _is_writable(folder: Path) -> bool:
+    return os.path.isdir(folder) and os.access(folder, os.W_OK)
+
+
+def _unusable(folder: Path) -> StudyError:
+    return StudyError(
+        f"the artifacts folder '{shorten(str(folder))}' does not exist or cannot be written:"
+        " create it"
+    )
 
 
 def _default_folder(database: Database) -> str:
