@@ -165,8 +165,8 @@ class SearchEstimate:
     validation_s: float | None
     """`nas-attn test` with as many blocks as the target has seeds, and three networks."""
     smallest_difference: float | None
-    """Of accuracy, that a search with a time could show at 95 %, between the best candidate and the
-    bare backbone.
+    """Of accuracy, that a search could show at 95 %, between the best candidate and the bare
+    backbone.
     """
     guess: int | None
     """Epochs of a usual target, where the study must find its own."""
@@ -378,13 +378,14 @@ def _times(epoch_s: float | None, epochs: float) -> float | None:
 def _smallest_difference(
     recipe: Recipe, timed: TimedSearch | None, rounds: int | None
 ) -> float | None:
-    """The gain in accuracy that a search of so many rounds could show; None for other metrics, and
-    for a search without a time.
+    """The gain in accuracy that a search of so many rounds could show, of a search without a time
+    by its seeds that confirm; None for other metrics.
     """
-    if timed is None or rounds is None or not tasks.of(recipe).per_image:
+    if timed is None or not timed.images.validated or not tasks.of(recipe).per_image:
         return None
-    images = timed.images
-    return smallest_gain(images.validated, 1 + rounds, images.pool) if images.validated else None
+    further = recipe.search.confirm_seeds if rounds is None else rounds
+    pairs = recipe.training.seeds + further
+    return smallest_gain(timed.images.validated, pairs, timed.images.pool)
 
 
 # ------------------------------------------------------------------------------ how it is said
@@ -417,12 +418,13 @@ def estimate_lines(estimate: SearchEstimate) -> list[Line]:
 
 
 def time_lines(estimate: SearchEstimate) -> list[Line]:
-    """What a search does with its time, and what that can show; nothing without a limit."""
+    """What a search does with its time, if that is limited, and what it can show."""
     use = estimate.time
-    if use is None:
-        return []
-    lines = [Line(f"{duration(use.seconds)}: {_use_text(use, estimate.guess)}", "plan")]
-    if estimate.smallest_difference is not None and use.enough_s is None:
+    lines = []
+    if use is not None:
+        lines.append(Line(f"{duration(use.seconds)}: {_use_text(use, estimate.guess)}", "plan"))
+    too_short = use is not None and use.enough_s is not None
+    if estimate.smallest_difference is not None and not too_short:
         points = 100 * estimate.smallest_difference
         lines.append(Line(f"this search can show a gain of about {points:.1f} points", "shows"))
     return lines
