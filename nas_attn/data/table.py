@@ -55,8 +55,9 @@ _GROUP_OR_CLASS = re.compile(
     "person|individual|identity|animal|case|scene|sequence|lesion|specimen|slide|plot|group",
     re.IGNORECASE,
 )
-# images of a group in the mean, at least
+# images of a group in the mean, at least; at most where only the values show that it is one
 LEAST_OF_GROUP = 1.5
+MOST_OF_GROUP = 50
 # values of a column that may as well have classes, at least
 LEAST_GROUPS = 10
 # a number that may have a decimal comma or one of thousands
@@ -435,17 +436,29 @@ def bit(cell: str) -> float:
 
 
 def group_of(cells: Mapping[str, Sequence[str]]) -> str:
-    """Returns the column whose name says that its values stand for several images each, as a
-    patient's number does; empty if there is none. Of several, that with the largest groups.
+    """Returns the column whose values stand for several images each, as a patient's number does, by
+    its name, else by its values: beside other columns, codes with digits, such as `A017`, that
+    recur. Empty if there is none. Of several, that with the largest groups.
     """
     counts = {name: len(set(column)) for name, column in cells.items() if all(column)}
     named = []
+    coded = []
     for name, count in counts.items():
         words = name.replace("_", " ")
-        of_class = count >= LEAST_GROUPS and _GROUP_OR_CLASS.search(words)
-        if 3 <= count <= len(cells[name]) / LEAST_OF_GROUP and (_GROUP.search(words) or of_class):
+        images = len(cells[name])
+        are_many = count >= LEAST_GROUPS
+        of_class = are_many and _GROUP_OR_CLASS.search(words)
+        if 3 <= count <= images / LEAST_OF_GROUP and (_GROUP.search(words) or of_class):
             named.append(name)
-    return min(named, key=lambda name: counts[name], default="")
+        elif are_many and 2 * count <= images <= MOST_OF_GROUP * count and _are_codes(cells[name]):
+            coded.append(name)
+    # a single column is what is learnt
+    found = named or (coded if len(cells) > 1 else [])
+    return min(found, key=lambda name: counts[name], default="")
+
+
+def _are_codes(cells: Sequence[str]) -> bool:
+    return all(re.search(r"\d", cell) and not is_number(cell) for cell in cells)
 
 
 def separator(cells: Sequence[str]) -> str | None:

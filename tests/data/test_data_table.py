@@ -641,6 +641,17 @@ def test_a_column_of_patients_or_scenes_groups_and_is_not_learnt(
     assert f'data.groups = {{ column = "{name}" }}' in "\n".join(inventory.described())
 
 
+def test_codes_that_recur_keep_images_together_whatever_their_column_is_called(root: Path) -> None:
+    rows = [[name_of(n), f"A{n // 4:03}", *bits(n)] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", "ref", "red", "blue"], *rows])
+    proposal = proposed_task(f"folder:{root}")
+    assert (proposal.task, proposal.group) == ("multi-label", "ref")
+    dataset = load(root, groups=GroupsSection(column="ref"))
+    assert dataset.classes == ("red", "blue")
+    homes = [{number // 4 for number in numbers_of(part)} for part in parts(dataset)]
+    assert not homes[0] & homes[1]
+
+
 @pytest.mark.parametrize("name", ["animal", "scene", "lesion", "person_id", "case", "patient"])
 def test_the_only_column_that_can_be_learnt_is_no_group(root: Path, name: str) -> None:
     rows = [[name_of(n), BREEDS[n % 3]] for n in range(IMAGES)]
