@@ -134,9 +134,9 @@ def _parsed(path: Path, state: object, *, boxed: bool) -> _File:  # noqa: ARG001
                 where = f"{key}.{at}: "
                 add(row)
     except (OSError, LookupError, TypeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else shorten(str(error))
         raise DataError(
-            f"'{path}' cannot be read as COCO's JSON in UTF-8: {where}"
-            f"{shorten(f'{type(error).__name__} {error}')}; {NEEDED}"
+            f"'{path}' cannot be read as COCO's JSON in UTF-8: {where}{reason}; {NEEDED}"
         ) from None
     if not file.images:
         raise DataError(f"'{path}' has no images: {NEEDED}")
