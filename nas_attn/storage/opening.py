@@ -135,7 +135,7 @@ def create_study(
 
 
 def check_place(recipe: Recipe, url: str, *, artifacts: Path | str | None = None) -> None:
-    """Raises StudyError as `create_study` does for a name or a bucket; makes and upgrades
+    """Raises StudyError as `create_study` does for a name or a place; makes and upgrades
     nothing.
     """
     with Database(url, prepared=False) as database:

@@ -235,10 +235,10 @@ def _in_capitals(content: dict[str, Any]) -> None:
         (lambda c: c["annotations"][2].update(bbox=[1, 2]), r"annotations\.2: .*bbox = "),
         (
             lambda c: c["annotations"][2].pop("bbox"),
-            r"annotations\.2: KeyError .bbox.*bbox = \[left, top, width, height\]",
+            r"annotations\.2: .bbox. is missing.*bbox = \[left, top, width, height\]",
         ),
-        (lambda c: c.pop("images"), "images: KeyError"),
-        (lambda c: c["images"][1].pop("width"), r"images\.1: KeyError .width"),
+        (lambda c: c.pop("images"), "images: .images. is missing"),
+        (lambda c: c["images"][1].pop("width"), r"images\.1: .width. is missing"),
         (lambda c: c["images"].append(c["images"][0]), "two images with the same id"),
         (lambda c: c["categories"].append(c["categories"][0]), "two categories with the same id"),
         (_of_another_computer, r"name the images' folder in data\.coco\.images"),
